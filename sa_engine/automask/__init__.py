@@ -1,0 +1,1 @@
+"""Automatic mask generation: grids, crops, filters, the mask generator."""

@@ -1,0 +1,1 @@
+"""What lies on disk: records, inputs, images, shards, manifest, reader, verification."""

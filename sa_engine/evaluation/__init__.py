@@ -1,0 +1,1 @@
+"""Evaluation protocols: clicks, boxes, proposals, baselines, intervals."""

@@ -1,0 +1,1 @@
+"""Foreign annotation formats: one file per format, each import and export."""

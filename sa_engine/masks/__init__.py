@@ -1,0 +1,1 @@
+"""Mask algebra: run lengths, boxes, polygons, NMS, stability, small regions. Pure functions."""

@@ -1,0 +1,1 @@
+"""The promptable model: image encoders, prompt encoder, mask decoder, checkpoints."""

@@ -1,0 +1,1 @@
+"""Training: data mixing, interactive rounds, losses, schedules, the resumable run."""
