@@ -1,0 +1,49 @@
+# make demo    a first run on the example photographs, from nothing
+# make test    lint, types and every test, from nothing
+# make help    the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types tests clean
+
+help:
+	@sed -n 's/^# make /make /p' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The engine itself: what a user has.
+$(VENV)/.engine: setup.cfg pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
+	@touch $@
+
+# The engine with what its tests need.
+$(VENV)/.tests: setup.cfg pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test,train]'
+	@touch $@ $(VENV)/.engine
+
+demo: $(VENV)/.engine
+	$(BIN)/sa-engine auto --images examples/images --out out/demo
+	$(BIN)/sa-engine show out/demo --out out/demo-pictures
+	@echo "Look at out/demo-pictures/index.html in a browser."
+
+test: lint types tests
+
+lint: $(VENV)/.tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tests
+	$(BIN)/mypy
+
+tests: $(VENV)/.tests
+	$(BIN)/python -m pytest
+
+# make clean   remove what the targets above made
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,83 @@
+"""The command `sa-engine`: a group whose commands are imported only when they are called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from sa_engine.errors import InterruptedRun, SaEngineError
+from sa_engine.version import __version__
+
+# name -> (module, one line for the overview, which must not import the module to be shown)
+COMMANDS = {
+    "auto": ("auto_command", "Make masks for a folder of photographs, without people (stage 3)."),
+    "import": ("import_command", "Turn masks that people made into a dataset (stage 1)."),
+    "export": ("export_command", "Write a dataset in another tool's format."),
+    "show": ("show_command", "Write pictures and a page of a dataset's masks to look through."),
+    "status": ("status_command", "Say how far a dataset is, and what failed."),
+    "verify": ("verify_command", "Check every byte, mask and count of a dataset."),
+    "merge": ("merge_command", "Unite datasets; images that are the same become one."),
+    "split": ("split_command", "Divide a dataset by image content, the same way every time."),
+    "train": ("train_command", "Train the promptable model on datasets."),
+    "evaluate": ("evaluate_command", "Measure a model on datasets: clicks, boxes, proposals."),
+    "model": ("model_command", "Show, list, convert and compare model files."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"sa_engine.cli.{COMMANDS[name][0]}")
+        command = module.command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module.__name__}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A first run:  sa-engine auto --images photographs/ --out dataset/",
+)
+@click.version_option(__version__, prog_name="sa-engine")
+def group() -> None:
+    """Build segmentation datasets the way SA-1B was built."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status.
+
+    0 done; 1 engine error; 2 usage; 3 done, but some images failed; 130 interrupted.
+    """
+    try:
+        status = group.main(arguments, prog_name="sa-engine", standalone_mode=False)
+    except InterruptedRun as interruption:
+        _fail(f"Interrupted: {interruption}", interruption.exit_status)
+    except SaEngineError as error:
+        _fail(f"Error: {error}", error.exit_status)
+    except click.exceptions.Abort:
+        _fail("Interrupted: the same command continues where it stopped.", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(" ".join(message.split()), err=True)
+    sys.exit(status)
