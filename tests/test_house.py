@@ -1,0 +1,119 @@
+"""The house stands as it is drawn: packaging, links, imports that point one way."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the top floor down: a module may import from its own floor and from those below.
+FLOORS = (
+    "cli",
+    "pipelines",
+    "annotate",
+    "report",
+    "evaluation",
+    "training",
+    "formats",
+    "automask",
+    "detection",
+    "model",
+    "dataset",
+    "masks",
+)
+LIBRARY_FOLDERS = [ROOT / "sa_engine", ROOT / "cli", ROOT / "pipelines"]
+
+
+def source_files() -> list[Path]:
+    return sorted(
+        path
+        for folder in LIBRARY_FOLDERS
+        for path in folder.rglob("*.py")
+        if "__pycache__" not in path.parts
+        and not any(parent.is_symlink() for parent in path.parents)
+    )
+
+
+def floor_of(path: Path) -> str | None:
+    parts = path.relative_to(ROOT).parts
+    name = parts[1] if parts[0] == "sa_engine" and len(parts) > 2 else parts[0]
+    return name if name in FLOORS else None
+
+
+def imported_modules(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return names
+
+
+def test_packages_listed_are_the_folders_on_disk() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = config["options"]["packages"].split()
+    folders = {"sa_engine", "sa_engine.cli", "sa_engine.pipelines"} | {
+        f"sa_engine.{path.parent.name}" for path in (ROOT / "sa_engine").glob("*/__init__.py")
+    }
+    assert listed == sorted(listed)
+    assert set(listed) == folders
+
+
+def test_package_data_is_on_disk() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    for package, patterns in config["options.package_data"].items():
+        folder = ROOT / package.replace(".", "/")
+        for pattern in patterns.split():
+            assert list(folder.glob(pattern)), f"{package} lacks {pattern}"
+
+
+@pytest.mark.parametrize("name", ["cli", "pipelines"])
+def test_links_lead_to_the_folders_at_the_top(name: str) -> None:
+    link = ROOT / "sa_engine" / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / name
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down_the_house(path: Path) -> None:
+    own = floor_of(path)
+    if own is None:
+        return
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] == "sa_engine" and len(parts) > 1 and parts[1] in FLOORS:
+            assert FLOORS.index(parts[1]) >= FLOORS.index(own), f"{path} imports {module}"
+
+
+def test_the_library_knows_no_command_line() -> None:
+    for path in source_files():
+        if floor_of(path) != "cli":
+            assert not {"click", "argparse"} & set(imported_modules(path)), path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from sa_engine.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'pyarrow', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "auto" in done.stdout
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sa_engine", "--version"], cwd=ROOT, capture_output=True, text=True
+    )
+    version = (ROOT / "sa_engine" / "version.py").read_text("utf-8").split('"')[-2]
+    assert done.stdout == f"sa-engine, version {version}\n"
