@@ -1,0 +1,89 @@
+"""The promptable segmentation model: image encoder, prompt encoder, mask decoder.
+
+Source: "Segment Anything" (arXiv 2304.02643), section 3.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sa_engine.model.mask_decoder import MaskDecoder
+from sa_engine.model.prompt_encoder import PromptEncoder
+from sa_engine.model.prompts import Prompts
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Sam(nn.Module):
+    """Its state dict has the names and shapes of the public checkpoints.
+
+    image_size: side of the square model input in pixels, a multiple of 64.
+    variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    """
+
+    mask_threshold = 0.0
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        *,
+        image_size: int,
+        variant: str,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.image_size = image_size
+        self.variant = variant
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    def preprocess(self, image_BCHW: Tensor) -> Tensor:
+        """Normalise RGB values in [0, 255] and pad with zeros, right and bottom, to the model's square.
+
+        image_BCHW: (B, 3, h, w) or (3, h, w), h and w at most image_size.
+        """
+        h, w = image_BCHW.shape[-2:]
+        if h > self.image_size or w > self.image_size:
+            raise ValueError(
+                f"image of {w}x{h} is larger than the model's input of {self.image_size}"
+            )
+        normed = (image_BCHW - self.pixel_mean) / self.pixel_std
+        return F.pad(normed, (0, self.image_size - w, 0, self.image_size - h))
+
+    def encode_image(self, images_B3HW: Tensor) -> Tensor:
+        """Preprocessed images (B, 3, S, S) to embeddings (B, 256, S/16, S/16)."""
+        dtype = next(self.image_encoder.parameters()).dtype
+        out: Tensor = self.image_encoder(images_B3HW.to(dtype))
+        return out
+
+    def decode(
+        self,
+        embedding_BCHW: Tensor,
+        prompts: Prompts,
+        *,
+        multimask: bool,
+        image_index_P: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (P, M, S/4, S/4) and predicted IoU (P, M); see `MaskDecoder.forward`."""
+        sparse, dense = self.prompt_encoder(prompts)
+        out: tuple[Tensor, Tensor] = self.mask_decoder(
+            embedding_BCHW,
+            self.prompt_encoder.image_pe(),
+            sparse,
+            dense,
+            multimask=multimask,
+            image_index_P=image_index_P,
+        )
+        return out

@@ -1,0 +1,217 @@
+"""The TinyViT image encoder, as the public MobileSAM uses it ("vit_t").
+
+Source: Wu et al., "TinyViT" (ECCV 2022), the 5M size; Zhang et al., "Faster Segment Anything" (2023),
+which keeps the third downsampling at stride 1 so that the embedding is 1/16 of the image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sa_engine.model.layers import DropPath, LayerNorm2d, from_windows, to_windows
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias, then batch normalisation."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(
+            channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(channels_out)
+        nn.init.constant_(self.bn.weight, scale)
+
+
+class PatchEmbed(nn.Module):
+    """Two strided convolutions: (B, 3, S, S) to (B, C, S/4, S/4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.seq = nn.Sequential(
+            ConvNorm(3, channels // 2, kernel=3, stride=2),
+            nn.GELU(),
+            ConvNorm(channels // 2, channels, kernel=3, stride=2),
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.seq(x_BCHW)
+        return out
+
+
+class MobileConv(nn.Module):
+    """An inverted bottleneck with a residual (MBConv)."""
+
+    def __init__(self, channels: int, *, expansion: int, drop_path: float) -> None:
+        super().__init__()
+        hidden = channels * expansion
+        self.conv1 = ConvNorm(channels, hidden)
+        self.conv2 = ConvNorm(hidden, hidden, kernel=3, groups=hidden)
+        self.conv3 = ConvNorm(hidden, channels, scale=0.0)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x = F.gelu(self.conv1(x_BCHW))
+        x = F.gelu(self.conv2(x))
+        return F.gelu(x_BCHW + self.drop_path(self.conv3(x)))
+
+
+class PatchMerging(nn.Module):
+    """Change the channels and, with stride 2, halve the map."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels_in, channels_out)
+        self.conv2 = ConvNorm(
+            channels_out, channels_out, kernel=3, stride=stride, groups=channels_out
+        )
+        self.conv3 = ConvNorm(channels_out, channels_out)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x = F.gelu(self.conv1(x_BCHW))
+        x = F.gelu(self.conv2(x))
+        out: Tensor = self.conv3(x)
+        return out
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside a window with a learned bias per head and distance (|dy|, |dx|)."""
+
+    attention_bias_idxs: Tensor
+
+    def __init__(self, channels: int, *, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+        y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        y, x = y.flatten(), x.flatten()
+        distance = (y[:, None] - y).abs() * window + (x[:, None] - x).abs()
+        self.register_buffer("attention_bias_idxs", distance, persistent=False)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        b, n, c = x_BNC.shape
+        # Public layout: per head its query, key and value, in that order.
+        qkv = self.qkv(self.norm(x_BNC)).view(b, n, self.heads, 3, c // self.heads)
+        q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
+        bias_HNN = self.attention_biases[:, self.attention_bias_idxs].to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_HNN[None])
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, c))
+        return out
+
+
+class BlockMlp(nn.Module):
+    """Normalise, then two linear layers with GELU."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return out
+
+
+class TinyVitBlock(nn.Module):
+    """Window attention, a depthwise convolution, an MLP."""
+
+    def __init__(self, channels: int, *, heads: int, window: int, drop_path: float) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(channels, heads=heads, window=window)
+        self.local_conv = ConvNorm(channels, channels, kernel=3, groups=channels)
+        self.mlp = BlockMlp(channels, 4 * channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+        _, h, w, c = x_BHWC.shape
+        windows, padded_hw = to_windows(x_BHWC, self.window)
+        mixed = self.attn(windows.view(-1, self.window * self.window, c))
+        mixed = mixed.view(-1, self.window, self.window, c)
+        mixed = from_windows(mixed, padded_hw=padded_hw, size_hw=(h, w))
+        x_BHWC = x_BHWC + self.drop_path(mixed)
+        x_BHWC = self.local_conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x_BHWC = x_BHWC + self.drop_path(self.mlp(x_BHWC))
+        return x_BHWC.permute(0, 3, 1, 2)
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution and, but for the last stage, the step to the next."""
+
+    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        for block in self.blocks:
+            x_BCHW = block(x_BCHW)
+        return x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+
+
+class TinyVit(nn.Module):
+    """Image encoder: (B, 3, S, S) normalised pixels to a (B, out_channels, S/16, S/16) embedding.
+
+    S is any multiple of 64; no weight depends on it.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...] = (64, 128, 160, 320),
+        depths: tuple[int, ...] = (2, 2, 6, 2),
+        heads: tuple[int, ...] = (2, 4, 5, 10),
+        windows: tuple[int, ...] = (7, 7, 14, 7),
+        out_channels: int = 256,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(widths[0])
+        rates = torch.linspace(0.0, drop_path, sum(depths)).tolist()
+        strides = (2, 2, 1)
+        stages = []
+        for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            stage_rates, rates = rates[:depth], rates[depth:]
+            blocks: list[nn.Module]
+            if i == 0:
+                blocks = [MobileConv(width, expansion=4, drop_path=r) for r in stage_rates]
+            else:
+                blocks = [
+                    TinyVitBlock(width, heads=heads[i], window=windows[i], drop_path=r)
+                    for r in stage_rates
+                ]
+            last = i == len(widths) - 1
+            step = None if last else PatchMerging(width, widths[i + 1], stride=strides[i])
+            stages.append(Stage(blocks, step))
+        self.layers = nn.ModuleList(stages)
+        self.neck = nn.Sequential(
+            nn.Conv2d(widths[-1], out_channels, 1, bias=False),
+            LayerNorm2d(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            LayerNorm2d(out_channels),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x = self.patch_embed(x_BCHW.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            x = layer(x)
+        out: Tensor = self.neck(x)
+        return out

@@ -1,0 +1,73 @@
+"""The sizes of the model and how to build one.
+
+Source: "Segment Anything", section 3 (ViT-B, ViT-L, ViT-H); Zhang et al., "Faster Segment Anything"
+(TinyViT, "vit_t").
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from sa_engine.errors import UsageError
+from sa_engine.model.mask_decoder import MaskDecoder
+from sa_engine.model.prompt_encoder import PromptEncoder
+from sa_engine.model.sam import Sam
+from sa_engine.model.tiny_vit import TinyVit
+from sa_engine.model.vit import Vit
+
+
+@dataclass(frozen=True, slots=True)
+class VitSize:
+    """width: channels; depth: blocks; heads: per block; global_blocks: those without windows."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+
+
+VIT_SIZES = {
+    "vit_b": VitSize(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": VitSize(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": VitSize(1280, 32, 16, (7, 15, 23, 31)),
+}
+VARIANTS = ("vit_t", *VIT_SIZES)
+IMAGE_SIZE = 1024
+
+
+def build_sam(
+    variant: str, image_size: int = IMAGE_SIZE, *, drop_path: float = 0.0, decoder_depth: int = 2
+) -> Sam:
+    """Build a model with random weights, in training mode.
+
+    variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    image_size: side of the model's square input in pixels, a multiple of 16.
+    drop_path: stochastic depth rate of the encoder's last block, [0, 1); earlier ones less.
+    decoder_depth: two-way blocks of the mask decoder; published models have 2.
+
+    Raises UsageError for an unknown variant or an impossible size.
+    """
+    if variant not in VARIANTS:
+        raise UsageError(f"unknown model variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    if image_size <= 0 or image_size % 16:
+        raise UsageError(f"image size {image_size} is not a positive multiple of 16; try 1024")
+    encoder: nn.Module
+    if variant == "vit_t":
+        encoder = TinyVit(drop_path=drop_path)
+    else:
+        size = VIT_SIZES[variant]
+        encoder = Vit(
+            image_size=image_size,
+            width=size.width,
+            depth=size.depth,
+            heads=size.heads,
+            global_blocks=size.global_blocks,
+            drop_path=drop_path,
+        )
+    return Sam(
+        encoder,
+        PromptEncoder(image_size=image_size),
+        MaskDecoder(depth=decoder_depth),
+        image_size=image_size,
+        variant=variant,
+    )
