@@ -57,6 +57,43 @@ def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
     return (x, y, w, h)
 
 
+def runs(rle: Rle) -> NDArray[np.int64]:
+    """Run lengths, background first, column-major; they add up to H·W.
+
+    Raises ValueError where `counts` is not such a string. Checked here rather than in the COCO
+    library, which reads and writes past its buffers when given damaged counts.
+    """
+    lengths = _unpack(rle.counts)
+    height, width = rle.size_hw
+    if (lengths < 0).any() or int(lengths.sum()) != height * width:
+        raise ValueError(f"runs do not add up to the {width}x{height} pixels of the mask")
+    return lengths
+
+
+def decode_window(rle: Rle) -> tuple[Mask, tuple[int, int]]:
+    """Decode no more than the mask's box: (h, w) bool, and its top left pixel (x, y).
+
+    An empty mask gives a (0, 0) window at (0, 0).
+    """
+    height = rle.size_hw[0]
+    edges = np.cumsum(runs(rle))
+    starts, stops = edges[0:-1:2], edges[1::2]
+    filled = stops > starts
+    starts, stops = starts[filled], stops[filled]
+    if not starts.size:
+        return np.zeros((0, 0), dtype=np.bool_), (0, 0)
+    x0, x1 = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
+    y0, y1 = 0, height
+    if (starts // height == (stops - 1) // height).all():
+        y0, y1 = int((starts % height).min()), int(((stops - 1) % height).max()) + 1
+    bounds = np.empty(2 * starts.size + 2, dtype=np.int64)
+    bounds[0], bounds[-1] = x0 * height, x1 * height
+    bounds[1:-1:2], bounds[2:-1:2] = starts, stops
+    foreground = np.arange(bounds.size - 1) % 2 == 1
+    columns = np.repeat(foreground, np.diff(bounds)).reshape(x1 - x0, height)
+    return columns.T[y0:y1], (x0, y0)
+
+
 def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of every mask of `first` with every mask of `second`, (len(first), len(second))."""
     if not first or not second:
@@ -76,7 +113,9 @@ def from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Rle:
     return Rle((height, width), counts.decode("ascii") if isinstance(counts, bytes) else counts)
 
 
-def encode_window(window: NDArray[Any], *, origin_xy: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
+def encode_window(
+    window: NDArray[Any], *, origin_xy: tuple[int, int], size_hw: tuple[int, int]
+) -> Rle:
     """Encode a mask that is zero outside a window, without an array of the full size.
 
     window: (h, w) mask, non-zero is foreground; it must lie inside the image.
@@ -107,3 +146,24 @@ def encode_window(window: NDArray[Any], *, origin_xy: tuple[int, int], size_hw: 
 
 def _to_bytes(rle: Rle) -> dict[str, Any]:
     return {"size": list(rle.size_hw), "counts": rle.counts.encode("ascii")}
+
+
+def _unpack(counts: str) -> NDArray[np.int64]:
+    """Undo COCO's packing: 5 bits a character, the 6th says that more follow, little end first;
+    from the fourth number on, each is the difference from the number two before."""
+    codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    if not codes.size:
+        return codes
+    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise ValueError("counts is not COCO's compressed form")
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends - starts + 1
+    if sizes.max() > 8:
+        raise ValueError("counts holds a number beyond 40 bits")
+    places = np.arange(codes.size) - np.repeat(starts, sizes)
+    numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
+    numbers -= ((codes[ends] >> 4) & 1) << (5 * sizes)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
