@@ -36,7 +36,7 @@ class Rle:
 def encode(mask: NDArray[Any]) -> Rle:
     """Encode a (H, W) mask; non-zero is foreground."""
     height, width = mask.shape
-    coded = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    coded: Any = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
     return Rle((height, width), coded["counts"].decode("ascii"))
 
 
@@ -63,11 +63,36 @@ def runs(rle: Rle) -> NDArray[np.int64]:
     Raises ValueError where `counts` is not such a string. Checked here rather than in the COCO
     library, which reads and writes past its buffers when given damaged counts.
     """
-    lengths = _unpack(rle.counts)
+    lengths = unpack(rle.counts)
     height, width = rle.size_hw
     if (lengths < 0).any() or int(lengths.sum()) != height * width:
         raise ValueError(f"runs do not add up to the {width}x{height} pixels of the mask")
     return lengths
+
+
+def unpack(counts: str) -> NDArray[np.int64]:
+    """The run lengths in COCO's compressed form, whatever they add up to.
+
+    The form: 5 bits a character, the 6th says that more follow, little end first; from the fourth
+    number on, each is the difference from the number two before. Raises ValueError (of which
+    UnicodeEncodeError is one) for a string that is not of this form.
+    """
+    codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    if not codes.size:
+        return codes
+    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise ValueError("counts is not COCO's compressed form")
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends - starts + 1
+    if sizes.max() > 8:
+        raise ValueError("counts holds a number beyond 40 bits")
+    places = np.arange(codes.size) - np.repeat(starts, sizes)
+    numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
+    numbers -= ((codes[ends] >> 4) & 1) << (5 * sizes)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
 
 
 def decode_window(rle: Rle) -> tuple[Mask, tuple[int, int]]:
@@ -106,9 +131,8 @@ def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float6
 def from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Rle:
     """Compress run lengths (background first, column-major) that add up to H·W."""
     height, width = size_hw
-    coded = coco_mask.frPyObjects(
-        {"size": [height, width], "counts": [int(n) for n in runs]}, height, width
-    )
+    plain: Any = {"size": [height, width], "counts": [int(n) for n in runs]}
+    coded: Any = coco_mask.frPyObjects(plain, height, width)
     counts = coded["counts"]
     return Rle((height, width), counts.decode("ascii") if isinstance(counts, bytes) else counts)
 
@@ -144,26 +168,6 @@ def encode_window(
     return from_runs((runs if runs[-1] else runs[:-1]).tolist(), size_hw)
 
 
-def _to_bytes(rle: Rle) -> dict[str, Any]:
+def _to_bytes(rle: Rle) -> Any:
+    """The dict that pycocotools takes; its stubs name a type that exists only in them."""
     return {"size": list(rle.size_hw), "counts": rle.counts.encode("ascii")}
-
-
-def _unpack(counts: str) -> NDArray[np.int64]:
-    """Undo COCO's packing: 5 bits a character, the 6th says that more follow, little end first;
-    from the fourth number on, each is the difference from the number two before."""
-    codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
-    if not codes.size:
-        return codes
-    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("counts is not COCO's compressed form")
-    ends = np.flatnonzero(codes & 32 == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    sizes = ends - starts + 1
-    if sizes.max() > 8:
-        raise ValueError("counts holds a number beyond 40 bits")
-    places = np.arange(codes.size) - np.repeat(starts, sizes)
-    numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
-    numbers -= ((codes[ends] >> 4) & 1) << (5 * sizes)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
