@@ -53,7 +53,7 @@ class Sample:
 
     image_3SS: uint8, S the model's input size; content at the top left, the rest PIXEL_FILL.
     targets_Phw: uint8 share of each logit cell that the mask covers, 0..255; h = w = S / 4.
-    points_P2: float32 (x, y), a foreground point in pixels (a pixel's centre is at + 0.5).
+    points_P2: float32 (x, y), the pixel of a foreground point (its centre is at + 0.5).
     boxes_P4: float32 (x0, y0, x1, y1), the mask's box with noise, pixels.
     box_first_P: bool, whether round 1 prompts with the box rather than the point.
     key: a number unique to the sample, from which later rounds draw their points.
@@ -101,7 +101,7 @@ def build_sample(
         mask = masks[p % len(masks)]
         targets[p] = targets[p - len(masks)] if p >= len(masks) else _cover(mask, fit_hw, cells)
         innermost = rng.random() < config.centre_probability
-        points[p] = (point_in(mask, rng=rng, innermost=innermost) + 0.5) * scale_xy
+        points[p] = (point_in(mask, rng=rng, innermost=innermost) + 0.5) * scale_xy - 0.5
         boxes[p] = _noisy_box(mask, scale_xy, config, rng)
     box_first = rng.random(number) < config.box_probability
     return Sample(image.transpose(2, 0, 1).copy(), targets, points, boxes, box_first, key)

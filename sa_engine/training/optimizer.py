@@ -1,0 +1,92 @@
+"""AdamW with layer-wise learning rates, and a moving average of the weights."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from sa_engine.training.config import OptimConfig
+
+_TINY_VIT_LAYER = re.compile(r"image_encoder\.layers\.(\d+)\.blocks\.(\d+)\.")
+_TINY_VIT_STEP = re.compile(r"image_encoder\.layers\.(\d+)\.downsample\.")
+_VIT_LAYER = re.compile(r"image_encoder\.blocks\.(\d+)\.")
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW; every group carries `lr_scale`, its share of the scheduled learning rate.
+
+    Biases, norms, embeddings and positions are not decayed.
+    """
+    depths = encoder_depths(model)
+    deepest = max(depths.values(), default=0) + 1
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = config.layer_decay ** (deepest - depths[name]) if name in depths else 1.0
+        decays = parameter.dim() > 1 and "embed" not in name.rsplit(".", 2)[-2] and "token" not in name
+        decay = config.weight_decay if decays else 0.0
+        groups.setdefault((scale, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr_scale": scale, "weight_decay": decay}
+            for (scale, decay), parameters in groups.items()
+        ],
+        lr=config.lr,
+        betas=config.betas,
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its share of `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def encoder_depths(model: nn.Module) -> dict[str, int]:
+    """The depth of each parameter of the image encoder, 0 for the patch embedding."""
+    names = [n for n, _ in model.named_parameters() if n.startswith("image_encoder.")]
+    stages: dict[int, int] = {}
+    for name in names:
+        if found := _TINY_VIT_LAYER.match(name):
+            stage, block = int(found[1]), int(found[2])
+            stages[stage] = max(stages.get(stage, 0), block + 1)
+    before = {stage: sum(n for s, n in stages.items() if s < stage) for stage in stages}
+    depths: dict[str, int] = {}
+    for name in names:
+        if found := _TINY_VIT_LAYER.match(name):
+            depths[name] = before[int(found[1])] + int(found[2]) + 1
+        elif found := _TINY_VIT_STEP.match(name):
+            depths[name] = before[int(found[1])] + stages[int(found[1])]
+        elif found := _VIT_LAYER.match(name):
+            depths[name] = int(found[1]) + 1
+        elif "patch_embed" in name or "pos_embed" in name:
+            depths[name] = 0
+    # The neck follows the last block.
+    last = max(depths.values(), default=0) + 1
+    return {name: depths.get(name, last) for name in names}
+
+
+class MovingAverage:
+    """An exponential moving average of a model's weights, warmed up over the first steps.
+
+    Integer buffers are copied. With decay 0 it is a copy of the last step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after step `step` (from 0)."""
+        decay = min(self._decay, (1 + step) / (10 + step)) if self._decay else 0.0
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averaged.append(self.weights[name])
+                current.append(value.detach())
+            else:
+                self.weights[name].copy_(value)
+        torch._foreach_lerp_(averaged, current, 1 - decay)

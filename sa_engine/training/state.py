@@ -1,0 +1,78 @@
+"""The state of a run on disk: everything that the next step depends on.
+
+The data order and every random number are functions of (seed, step), so the state is the step, the
+weights, the optimizer and the moving average.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sa_engine.errors import TrainingError, UsageError
+from sa_engine.training.optimizer import MovingAverage
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What `save_state` wrote.
+
+    step: steps done. fingerprint: the options that a continued run must share.
+    """
+
+    step: int
+    fingerprint: str
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    average: dict[str, Tensor]
+
+
+def save_state(
+    path: Path,
+    *,
+    step: int,
+    fingerprint: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage,
+) -> None:
+    """Write the state under a temporary name, then put it in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    payload = {
+        "step": step,
+        "fingerprint": fingerprint,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.weights,
+    }
+    with temporary.open("wb") as file:
+        torch.save(payload, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, *, fingerprint: str) -> RunState | None:
+    """Read a state; None where there is none yet.
+
+    Raises UsageError if it belongs to a run with other options, TrainingError if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+        state = RunState(**payload)
+    except Exception as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error}); delete it to start the run from its beginning"
+        ) from error
+    if state.fingerprint != fingerprint:
+        raise UsageError(
+            f"{path} belongs to a run with other options or data; "
+            "give those options, another --out, or delete the folder"
+        )
+    return state

@@ -1,0 +1,249 @@
+"""The training loop of the promptable model."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sa_engine.errors import TrainingError
+from sa_engine.model.sam import Sam
+from sa_engine.training.config import TrainConfig
+from sa_engine.training.distributed import World, average_gradients, summed
+from sa_engine.training.mixture import Mixture
+from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
+from sa_engine.training.rounds import Batch, run_rounds
+from sa_engine.training.samples import Sample
+from sa_engine.training.state import load_state, save_state
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did; means over the prompts of all processes.
+
+    step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
+    model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
+    round 1. images_per_s: of all processes, since the last report.
+    """
+
+    step: int
+    loss: float
+    first_best_iou: float
+    first_own_iou: float
+    last_iou: float
+    iou_error: float
+    lr: float
+    grad_norm: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaths:
+    """Files of a run, in one folder."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """The state that a continued run starts from."""
+        return self.folder / "state.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a report."""
+        return self.folder / "metrics.jsonl"
+
+
+def stack(samples: list[Sample]) -> Batch:
+    """Samples as one batch of tensors."""
+    images = np.stack([s.image_3SS for s in samples])
+    targets = np.stack([s.targets_Phw for s in samples])
+    return Batch(
+        torch.from_numpy(images),
+        torch.from_numpy(targets),
+        torch.from_numpy(np.stack([s.points_P2 for s in samples])),
+        torch.from_numpy(np.stack([s.boxes_P4 for s in samples])),
+        torch.from_numpy(np.stack([s.box_first_P for s in samples])),
+        torch.tensor([s.key for s in samples], dtype=torch.int64),
+    )
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device, pixels and targets as floats."""
+    moved = [getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)]
+    images, targets, *rest = moved
+    return Batch(images.float(), targets.float() / 255, *rest)
+
+
+class _Positions:
+    """The positions that one process needs, in order, from one step to the last."""
+
+    def __init__(self, config: TrainConfig, world: World, first_step: int) -> None:
+        self._config, self._world, self._first = config, world, first_step
+
+    def __iter__(self) -> Any:
+        own = self._config.batch_images // self._world.size
+        for step in range(self._first, self._config.steps):
+            start = step * self._config.batch_images + self._world.rank * own
+            yield from range(start, start + own)
+
+    def __len__(self) -> int:
+        own = self._config.batch_images // self._world.size
+        return (self._config.steps - self._first) * own
+
+
+class Trainer:
+    """Trains `sam` in place, from where `paths` left off."""
+
+    def __init__(
+        self,
+        sam: Sam,
+        mixture: Mixture,
+        *,
+        config: TrainConfig,
+        paths: RunPaths,
+        world: World | None = None,
+        device: torch.device | None = None,
+        data_workers: int = 0,
+        fingerprint: str = "",
+    ) -> None:
+        self._world = world or World()
+        self._device = device or torch.device("cpu")
+        own = config.batch_images // self._world.size
+        if config.batch_images % self._world.size:
+            raise TrainingError(
+                f"{config.batch_images} pictures a step do not divide over {self._world.size} "
+                f"processes; try --batch {max(1, own) * self._world.size}"
+            )
+        self._micro = min(config.micro_batch or own, own)
+        if own % self._micro:
+            raise TrainingError(f"{own} pictures a process do not divide into parts of {self._micro}")
+        self.sam = sam.to(self._device)
+        self._mixture = mixture
+        self._config = config
+        self._paths = paths
+        self._workers = data_workers
+        self._fingerprint = fingerprint
+        self._optimizer = build_optimizer(self.sam, config.optim)
+        self._average = MovingAverage(self.sam, config.optim.ema_decay)
+        self._step = 0
+        state = load_state(paths.state, fingerprint=fingerprint)
+        if state is not None:
+            self.sam.load_state_dict(state.model)
+            self._optimizer.load_state_dict(state.optimizer)
+            for name, value in state.average.items():
+                self._average.weights[name].copy_(value)
+            self._step = state.step
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._step
+
+    @property
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The weights to ship."""
+        return self._average.weights
+
+    def run(
+        self,
+        *,
+        report: Callable[[StepReport], None] = lambda _: None,
+        on_checkpoint: Callable[["Trainer"], None] = lambda _: None,
+        report_every: int = 20,
+        checkpoint_seconds: float = 300.0,
+    ) -> None:
+        """Train to the last step.
+
+        report: called on the main process every `report_every` steps and at the last.
+        on_checkpoint: called on the main process after each state written.
+        Raises TrainingError when the loss is not finite; the last good state stays on disk.
+        """
+        config = self._config
+        loader = DataLoader(
+            self._mixture,
+            batch_size=self._micro,
+            sampler=_Positions(config, self._world, self._step),
+            num_workers=self._workers,
+            collate_fn=stack,
+            prefetch_factor=4 if self._workers else None,
+            pin_memory=self._device.type == "cuda",
+        )
+        batches = iter(loader)
+        parts = config.batch_images // self._world.size // self._micro
+        last_report = last_save = time.monotonic()
+        reported = self._step
+        self.sam.train()
+        while self._step < config.steps:
+            lr = config.optim.lr_at(self._step, config.steps)
+            set_lr(self._optimizer, lr)
+            # Stochastic depth draws from torch's generator: the same at this step on any run.
+            torch.manual_seed(hash((config.seed, self._step, self._world.rank)))
+            means = self._accumulate(batches, parts)
+            average_gradients(self.sam.parameters(), self._world)
+            norm = torch.nn.utils.clip_grad_norm_(self.sam.parameters(), config.optim.clip_norm)
+            if not math.isfinite(float(norm)) or not math.isfinite(float(means[0])):
+                raise TrainingError(
+                    f"the loss or its gradient is no longer a number at step {self._step + 1} "
+                    f"(loss {float(means[0]):.4g}, gradient norm {float(norm):.4g}); the state of an "
+                    f"earlier step is in {self._paths.state}; try a lower --lr or a smaller --clip"
+                )
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+            self._average.update(self.sam, self._step)
+            self._step += 1
+            done = self._step == config.steps
+            if self._world.is_main and (self._step - reported >= report_every or done):
+                now = time.monotonic()
+                rate = (self._step - reported) * config.batch_images / max(now - last_report, 1e-9)
+                made = StepReport(self._step, *means.tolist(), lr, float(norm), rate)
+                self._log(made)
+                report(made)
+                last_report, reported = now, self._step
+            if self._world.is_main and (done or time.monotonic() - last_save >= checkpoint_seconds):
+                self._save()
+                on_checkpoint(self)
+                last_save = time.monotonic()
+
+    def _accumulate(self, batches: Any, parts: int) -> Tensor:
+        """Gradients of one step; the five means of its report, over all processes."""
+        config = self._config
+        sums = torch.zeros(6, dtype=torch.float64)
+        for _ in range(parts):
+            batch = to_device(next(batches), self._device)
+            with torch.autocast(
+                self._device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+            ):
+                result = run_rounds(
+                    self.sam, batch, config=config.rounds, weights=config.losses, step=self._step
+                )
+            (result.loss / parts).backward()  # type: ignore[no-untyped-call]
+            found = [result.loss.detach() * result.prompts, result.first_best_iou]
+            found += [result.first_own_iou, result.last_iou, result.iou_error]
+            sums[:5] += torch.stack([f.double().cpu() for f in found])
+            sums[5] += result.prompts
+        sums = summed(sums, self._world)
+        return sums[:5] / sums[5]
+
+    def _save(self) -> None:
+        save_state(
+            self._paths.state,
+            step=self._step,
+            fingerprint=self._fingerprint,
+            model=self.sam,
+            optimizer=self._optimizer,
+            average=self._average,
+        )
+
+    def _log(self, made: StepReport) -> None:
+        self._paths.folder.mkdir(parents=True, exist_ok=True)
+        with self._paths.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(made)) + "\n")
