@@ -1,0 +1,120 @@
+"""A shard's journal: one line per finished image, so that a killed shard goes on where it stopped.
+
+Each line is a checksum and a JSON object; the checksum covers the line before it too, so a line
+that was cut, changed or written by another run ends what is believed, and so does everything after.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sa_engine.dataset.storage import explain_write
+
+_CHECKSUM_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one finished image.
+
+    row: its row of the Parquet file.
+    tar_end: length of the unfinished tar after it, bytes.
+    segment: checksum of what it added to the tar.
+    seconds: time spent on it.
+    """
+
+    row: Mapping[str, Any]
+    tar_end: int
+    segment: str
+    seconds: float
+
+    @property
+    def status(self) -> str:
+        """The image's ImageStatus."""
+        return str(self.row["status"])
+
+
+def checksum(data: bytes) -> str:
+    """The short checksum of lines and tar segments."""
+    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).hexdigest()
+
+
+class Journal:
+    """An open journal that grows by whole lines. `header` names the work it belongs to."""
+
+    def __init__(self, path: Path, header: str) -> None:
+        self._path = path
+        self._seed = checksum(header.encode())
+        self._previous = self._seed
+        self._length = 0
+        with explain_write(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def entries(self) -> Iterator[tuple[Entry, str, int]]:
+        """(entry, its checksum, journal length after it) of every line that can be believed."""
+        previous, length = self._seed, 0
+        with open(self._descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            for line in file:
+                digest, _, text = line[:-1].partition(b" ")
+                if not line.endswith(b"\n") or _chained(previous, text) != digest.decode("latin-1"):
+                    return
+                previous, length = digest.decode("ascii"), length + len(line)
+                content = json.loads(text)
+                yield (
+                    Entry(
+                        content["row"], content["tar_end"], content["segment"], content["seconds"]
+                    ),
+                    previous,
+                    length,
+                )
+
+    def keep(self, previous: str | None, length: int) -> None:
+        """Cut the journal after the entry with this checksum; None keeps nothing."""
+        self._previous, self._length = previous or self._seed, length
+        with explain_write(self._path):
+            os.ftruncate(self._descriptor, length)
+
+    def append(self, entry: Entry) -> None:
+        """Add one line; after it returns, a kill does not lose it."""
+        text = json.dumps(
+            {
+                "row": entry.row,
+                "tar_end": entry.tar_end,
+                "segment": entry.segment,
+                "seconds": entry.seconds,
+            },
+            separators=(",", ":"),
+            allow_nan=False,
+        ).encode("ascii")
+        digest = _chained(self._previous, text)
+        line = b"%s %s\n" % (digest.encode("ascii"), text)
+        with explain_write(self._path):
+            write_at(self._descriptor, line, self._length)
+        self._previous, self._length = digest, self._length + len(line)
+
+    def close(self) -> None:
+        """Let go of the file; what it holds stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset` of an open file.
+
+    Writers never append: two that make the same shard by mistake write the same bytes to the same
+    places.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _chained(previous: str, text: bytes) -> str:
+    return checksum(previous.encode("ascii") + text)

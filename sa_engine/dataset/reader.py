@@ -1,0 +1,197 @@
+"""Reading a dataset: in order with bounded memory, or any image by its place."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sa_engine.dataset import images, rows, sa1b
+from sa_engine.dataset.frozen import FrozenInputs
+from sa_engine.dataset.manifest import Manifest, read_manifest
+from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
+from sa_engine.dataset.sealed import canonical
+from sa_engine.dataset.stats import (
+    ShardStats,
+    complete_shards,
+    parquet_name,
+    read_stats,
+    tar_name,
+)
+from sa_engine.dataset.storage import LocalFolder, open_folder
+from sa_engine.errors import DamagedError, DatasetError, UsageError
+
+_SHARDS_HELD = 32
+_ROWS_AT_ONCE = 16
+
+
+class Dataset:
+    """A dataset on disk, read only. Holds no open files, so it can be forked and pickled.
+
+    path: the dataset's folder.
+    allow_incomplete: read the shards that are complete of a dataset that is still being made.
+
+    Positions count the rows of the complete shards from 0, failed images included.
+
+    Raises UsageError if there is no dataset there, DatasetError if it is incomplete, DamagedError
+    if its manifest or a shard's stats are damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, allow_incomplete: bool = False) -> None:
+        self._folder = open_folder(path)
+        self.manifest: Manifest = read_manifest(self._folder)
+        self.shard_indices: list[int] = complete_shards(self._folder, self.manifest)
+        missing = self.manifest.num_shards - len(self.shard_indices)
+        if missing and not allow_incomplete:
+            raise DatasetError(
+                f"{self._folder.url} is incomplete: {missing} of {self.manifest.num_shards} shards "
+                "are missing; run the command that makes it again, or allow incomplete datasets"
+            )
+        sizes = [len(self.manifest.image_ids(index)) for index in self.shard_indices]
+        self._ends: NDArray[np.int64] = np.cumsum(sizes, dtype=np.int64)
+        self._light: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+
+    @property
+    def folder(self) -> LocalFolder:
+        """Where the dataset lies."""
+        return self._folder
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every shard is there."""
+        return len(self.shard_indices) == self.manifest.num_shards
+
+    def __len__(self) -> int:
+        """Images of the complete shards, failures included."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, position: int) -> ImageRecord:
+        """The record at a position (from 0, or from the end if negative)."""
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"no image {position} in a dataset of {len(self)}")
+        position %= len(self)
+        place = int(np.searchsorted(self._ends, position, side="right"))
+        start = int(self._ends[place - 1]) if place else 0
+        return self._record(self.shard_indices[place], position - start)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return self.images()
+
+    def record(self, image_id: int) -> ImageRecord:
+        """The record of an image id. UsageError if it is not in a complete shard."""
+        index = self.manifest.shard_of(image_id)
+        if image_id < 1 or index not in self.shard_indices:
+            raise UsageError(f"{self._folder.url} has no image {image_id} in a complete shard")
+        return self._record(index, image_id - self.manifest.image_ids(index)[0])
+
+    def images(self, *, status: ImageStatus | None = None) -> Iterator[ImageRecord]:
+        """All records in order, a few at a time in memory; only those of a status if given."""
+        for index in self.shard_indices:
+            yield from self.shard_images(index, status=status)
+
+    def shard_images(
+        self, shard_index: int, *, status: ImageStatus | None = None
+    ) -> Iterator[ImageRecord]:
+        """The records of one shard, in order."""
+        with self._folder.open(parquet_name(shard_index)) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    if status is None or row["status"] == status.value:
+                        yield rows.from_row(row)
+
+    def iter_masks(self) -> Iterator[tuple[ImageRecord, int, MaskRecord]]:
+        """(image, mask id, mask) of every mask, in order."""
+        for image in self.images(status=ImageStatus.OK):
+            for position, mask in enumerate(image.annotations):
+                yield image, image.mask_id(position), mask
+
+    def has_image(self, record: ImageRecord) -> bool:
+        """Whether the image's file is stored (it is not if it failed or images were left out)."""
+        return rows.image_span(self._light_row(record.image_id)) is not None
+
+    def read_image_bytes(self, record: ImageRecord) -> bytes:
+        """The stored file of an image. DatasetError if the dataset holds none for it."""
+        span = rows.image_span(self._light_row(record.image_id))
+        if span is None:
+            raise DatasetError(
+                f"{self._folder.url} holds no file for image {record.image_id} ({record.source}): "
+                "it failed, or the dataset was made without images"
+            )
+        return self._read_span(self.manifest.shard_of(record.image_id), span)
+
+    def read_rgb(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """The image's pixels, (H, W, 3) uint8, as its masks were made on them."""
+        # It was under the limit when it was stored, whatever the limit was then.
+        limit = max(1, record.width * record.height)
+        return images.read_rgb(self.read_image_bytes(record), max_pixels=limit)
+
+    def stats(self, shard_index: int) -> ShardStats:
+        """The stats of a complete shard."""
+        stats = read_stats(self._folder, shard_index)
+        if stats is None:
+            raise DatasetError(f"shard {shard_index} of {self._folder.url} is not complete")
+        return stats
+
+    def inputs(self) -> FrozenInputs:
+        """The frozen input list."""
+        return FrozenInputs(self._folder)
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the content: equal for equal images, masks, inputs and options.
+
+        Time spent is not part of it.
+        """
+        digest = hashlib.sha256(canonical(self.manifest.to_json()).encode("ascii"))
+        for index in self.shard_indices:
+            stats = self.stats(index)
+            digest.update(f"\n{index} {stats.tar.sha256} {stats.parquet.sha256}".encode("ascii"))
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_light": OrderedDict()}
+
+    def _record(self, shard_index: int, row_index: int) -> ImageRecord:
+        # One image's masks come from its JSON in the tar, a read of a few kilobytes; the Parquet
+        # file would have to decode a whole row group for them.
+        row = self._light_rows(shard_index)[row_index]
+        span = rows.json_span(row)
+        masks: tuple[MaskRecord, ...] = ()
+        if span is not None:
+            try:
+                masks = sa1b.decode_annotations(self._read_span(shard_index, span))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DamagedError(
+                    f"{self._folder.url}/{tar_name(shard_index)}: the JSON of image "
+                    f"{row['image_id']} is damaged: verify the dataset"
+                ) from error
+        return rows.from_light_row(row, masks)
+
+    def _light_row(self, image_id: int) -> dict[str, Any]:
+        index = self.manifest.shard_of(image_id)
+        if image_id < 1 or image_id > self.manifest.num_images:
+            raise UsageError(f"{self._folder.url} has no image {image_id}")
+        return self._light_rows(index)[image_id - self.manifest.image_ids(index)[0]]
+
+    def _light_rows(self, shard_index: int) -> list[dict[str, Any]]:
+        held = self._light.get(shard_index)
+        if held is not None:
+            self._light.move_to_end(shard_index)
+            return held
+        with self._folder.open(parquet_name(shard_index)) as file:
+            table = pq.ParquetFile(file).read(columns=rows.LIGHT_COLUMNS)
+        held = list(table.to_pylist())
+        self._light[shard_index] = held
+        while len(self._light) > _SHARDS_HELD:
+            self._light.popitem(last=False)
+        return held
+
+    def _read_span(self, shard_index: int, span: rows.Span) -> bytes:
+        name = tar_name(shard_index)
+        data = self._folder.read_range(name, span.offset, span.size)
+        if len(data) != span.size:
+            raise DamagedError(f"{self._folder.url}/{name} is cut short: verify the dataset")
+        return data

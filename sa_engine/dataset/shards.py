@@ -1,0 +1,338 @@
+"""Writing one shard: a tar of images and JSON, a Parquet file of rows, and stats that seal both.
+
+Until the shard is complete it lies in the scratch folder as a growing tar and a journal. A writer
+that is killed at any moment is continued by another, by anyone, and the finished bytes are the
+same as of one that never stopped.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sa_engine.dataset import rows, sa1b, tar
+from sa_engine.dataset.journal import Entry, Journal, checksum, write_at
+from sa_engine.dataset.leases import STALE_S, Lease, holders
+from sa_engine.dataset.manifest import Manifest
+from sa_engine.dataset.records import MASK_IDS_PER_IMAGE, ImageRecord, ImageStatus
+from sa_engine.dataset.sealed import canonical
+from sa_engine.dataset.stats import (
+    FileSum,
+    ShardStats,
+    complete_shards,
+    encode_stats,
+    failure_reason,
+    parquet_name,
+    stats_name,
+    tar_name,
+)
+from sa_engine.dataset.storage import LocalFolder, explain_write, open_folder, sha256_of
+from sa_engine.errors import DamagedError
+
+ROWS_PER_GROUP = 64
+GROUP_BYTES = 8 << 20
+"""A row group of the Parquet file ends at this many rows or bytes of RLE, whichever comes first:
+the memory of whoever writes or streams it is bounded, however dense the images."""
+
+
+class ShardWriter:
+    """Writes one shard, image by image in the order of their ids; a context manager.
+
+    Opening it takes up what an earlier writer left. `next_image_id` tells what is to be added next;
+    when it is None, `finish` completes the shard. Leaving the context without `finish` keeps all
+    progress for the next writer.
+
+    lease: a claim on the shard that is checked before anything is written; without one, the caller
+        answers for being alone.
+
+    Raises DatasetError when the disk cannot be written (full, gone, permission lost).
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        shard_index: int,
+        *,
+        manifest: Manifest,
+        lease: Lease | None = None,
+    ) -> None:
+        self._folder = open_folder(root)
+        self._index = shard_index
+        self._ids = manifest.image_ids(shard_index)
+        self._lease = lease
+        self._count = 0
+        self._tar_end = 0
+        self._finished = False
+        scratch = _scratch(self._folder)
+        self._tar_path = scratch / tar_name(shard_index)
+        self._journal_path = scratch / f"sa_{shard_index:06d}.journal"
+        self._check_lease()
+        # Whatever would change the bytes makes the journal of another run unbelievable.
+        header = canonical({"shard": shard_index, "manifest": manifest.to_json()})
+        self._journal = Journal(self._journal_path, header)
+        self._tar = -1
+        try:
+            self._tar = self._open_tar()
+            self._take_up()
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    @property
+    def next_image_id(self) -> int | None:
+        """The id of the image to add next; None when all are there."""
+        return self._ids[self._count] if self._count < len(self._ids) else None
+
+    @property
+    def done(self) -> range:
+        """Ids of the images that are in the shard already."""
+        return self._ids[: self._count]
+
+    def add(
+        self, record: ImageRecord, image_bytes: bytes | None = None, *, seconds: float = 0.0
+    ) -> None:
+        """Add the next image; once this returns it is never lost to a kill.
+
+        image_bytes: the file to store under `record.file_name`; None to store its JSON alone.
+        seconds: time that was spent on it, for the stats.
+
+        A failed image adds a row and nothing to the tar. Raises ValueError if it is not the next
+        image or holds a number that is not finite.
+        """
+        if record.image_id != self.next_image_id:
+            raise ValueError(f"image {record.image_id} where {self.next_image_id} is next")
+        record = _storable(record)
+        parts: list[bytes] = []
+        image_span = json_span = None
+        if record.status is ImageStatus.OK:
+            if image_bytes is not None:
+                image_span = self._member(parts, record.file_name, image_bytes)
+            json_span = self._member(parts, f"sa_{record.image_id}.json", sa1b.encode(record))
+        row = rows.to_row(record, image_span=image_span, json_span=json_span)
+        segment = b"".join(parts)
+        entry = Entry(row, self._tar_end + len(segment), checksum(segment), seconds)
+        self._check_lease()
+        with explain_write(self._tar_path):
+            write_at(self._tar, segment, self._tar_end)
+        self._journal.append(entry)
+        self._tar_end = entry.tar_end
+        self._count += 1
+
+    def finish(self) -> ShardStats:
+        """Complete the shard: its files appear under their names, the stats last.
+
+        Raises ValueError if images are missing, DamagedError if what lies on disk is not what was
+        written.
+        """
+        if self.next_image_id is not None:
+            raise ValueError(f"image {self.next_image_id} has not been added yet")
+        self._check_lease()
+        with explain_write(self._tar_path):
+            write_at(self._tar, tar.end_bytes(self._tar_end), self._tar_end)
+            os.fsync(self._tar)
+        parquet_path = self._tar_path.with_name(parquet_name(self._index))
+        tally = _Tally()
+        with explain_write(parquet_path):
+            tar_sum = self._check_tar()
+            _write_parquet(parquet_path, (tally.count(entry) for entry in self._entries()))
+            with parquet_path.open("rb+") as file:
+                parquet_sum = FileSum(parquet_path.stat().st_size, sha256_of(file))
+                os.fsync(file.fileno())
+        stats = ShardStats(
+            shard_index=self._index,
+            first_image_id=self._ids[0],
+            num_images=len(self._ids),
+            num_failed=dict(sorted(tally.failed.items())),
+            num_masks=tally.masks,
+            seconds=round(tally.seconds, 3),
+            tar=tar_sum,
+            parquet=parquet_sum,
+        )
+        self._check_lease()
+        # The shard may be made anew over an older one: that one stops counting first.
+        self._folder.remove(stats_name(self._index))
+        self._folder.publish(self._tar_path, tar_name(self._index))
+        self._folder.publish(parquet_path, parquet_name(self._index))
+        self._folder.write(stats_name(self._index), encode_stats(stats))
+        self._finished = True
+        self._close()
+        self._journal_path.unlink(missing_ok=True)
+        return stats
+
+    def _member(self, parts: list[bytes], name: str, data: bytes) -> rows.Span:
+        start = self._tar_end + sum(map(len, parts)) + tar.BLOCK
+        parts.append(tar.member_bytes(name, data))
+        return rows.Span(start, len(data))
+
+    def _open_tar(self) -> int:
+        final = self._folder.path / tar_name(self._index)
+        unsealed = self._folder.size(stats_name(self._index)) is None
+        with explain_write(self._tar_path):
+            if unsealed and final.exists() and not self._tar_path.exists():
+                # The writer died between naming the tar and sealing it.
+                final.replace(self._tar_path)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            return os.open(self._tar_path, flags, 0o644)
+
+    def _take_up(self) -> None:
+        """Keep what the journal and the tar agree on, drop the rest."""
+        previous, length = None, 0
+        with open(self._tar, "rb", closefd=False) as file:
+            for entry, digest, journal_length in self._journal.entries():
+                if self._count == len(self._ids):
+                    break
+                segment = file.read(entry.tar_end - self._tar_end)
+                if (
+                    entry.row["image_id"] != self._ids[self._count]
+                    or checksum(segment) != entry.segment
+                ):
+                    break
+                previous, length = digest, journal_length
+                self._tar_end = entry.tar_end
+                self._count += 1
+        self._journal.keep(previous, length)
+        with explain_write(self._tar_path):
+            os.ftruncate(self._tar, self._tar_end)
+
+    def _entries(self) -> Iterator[Entry]:
+        return (entry for entry, _, _ in self._journal.entries())
+
+    def _check_tar(self) -> FileSum:
+        """Read the tar back: its sum, and whether each image's part is what was journaled."""
+        whole = hashlib.sha256()
+        position = 0
+        with open(self._tar, "rb", closefd=False) as file:
+            file.seek(0)
+            for entry in self._entries():
+                segment = file.read(entry.tar_end - position)
+                if checksum(segment) != entry.segment:
+                    raise DamagedError(
+                        f"{self._tar_path} changed since image {entry.row['image_id']} was written "
+                        "to it: run the same command again; it goes on from there"
+                    )
+                whole.update(segment)
+                position = entry.tar_end
+            tail = file.read()
+        if position != self._tar_end or tail != tar.end_bytes(position):
+            raise DamagedError(
+                f"{self._tar_path} or its journal changed: run the same command again"
+            )
+        whole.update(tail)
+        return FileSum(position + len(tail), whole.hexdigest())
+
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def _close(self) -> None:
+        self._journal.close()
+        if self._tar >= 0:
+            os.close(self._tar)
+            self._tar = -1
+
+
+class _Tally:
+    """Counts entries as they pass."""
+
+    def __init__(self) -> None:
+        self.failed: Counter[str] = Counter()
+        self.masks = 0
+        self.seconds = 0.0
+
+    def count(self, entry: Entry) -> Entry:
+        if entry.status != ImageStatus.OK:
+            self.failed[failure_reason(entry.row["error"])] += 1
+        self.masks += len(entry.row["annotations"])
+        self.seconds += entry.seconds
+        return entry
+
+
+def pending_shards(root: str | os.PathLike[str], manifest: Manifest) -> list[int]:
+    """Indices of the shards that are not complete, in order."""
+    complete = set(complete_shards(open_folder(root), manifest))
+    return [index for index in range(manifest.num_shards) if index not in complete]
+
+
+def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
+    """Forget a shard, complete or begun, so that it is made anew."""
+    folder = open_folder(root)
+    folder.remove(stats_name(shard_index))
+    for name in (tar_name(shard_index), parquet_name(shard_index)):
+        folder.remove(name)
+        (folder.scratch / name).unlink(missing_ok=True)
+    (folder.scratch / f"sa_{shard_index:06d}.journal").unlink(missing_ok=True)
+
+
+def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
+    """Remove the scratch folder if every shard is complete and nobody works; whether it is gone."""
+    if pending_shards(root, manifest) or any(each.age_s < STALE_S for each in holders(root)):
+        return False
+    scratch = open_folder(root).scratch
+    for path in scratch.iterdir():
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        scratch.rmdir()
+    return not scratch.exists()
+
+
+def _scratch(folder: LocalFolder) -> Path:
+    with explain_write(folder.path):
+        return folder.scratch
+
+
+def _write_parquet(path: Path, entries: Iterator[Entry]) -> None:
+    with pq.ParquetWriter(path, rows.SCHEMA, compression="zstd") as writer:
+        group: list[dict[str, Any]] = []
+        num_bytes = 0
+        for entry in entries:
+            row = dict(entry.row)
+            group.append(row)
+            num_bytes += sum(len(item["segmentation"]["counts"]) for item in row["annotations"])
+            if len(group) == ROWS_PER_GROUP or num_bytes >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(group, schema=rows.SCHEMA))
+                group, num_bytes = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=rows.SCHEMA))
+
+
+def _storable(record: ImageRecord) -> ImageRecord:
+    """The record with text that UTF-8 can hold; other code points are spelled \\uNNNN."""
+    if len(record.annotations) >= MASK_IDS_PER_IMAGE:
+        raise ValueError(f"{len(record.annotations)} masks, limit {MASK_IDS_PER_IMAGE - 1}")
+    masks = record.annotations
+    if any(not _is_plain(mask.category) or not _is_plain(mask.annotator) for mask in masks):
+        masks = tuple(
+            replace(mask, category=_plain(mask.category), annotator=_plain(mask.annotator))
+            for mask in masks
+        )
+    elif _is_plain(record.source) and _is_plain(record.error):
+        return record
+    source = _plain(record.source) or ""
+    return replace(record, source=source, error=_plain(record.error), annotations=masks)
+
+
+def _is_plain(text: str | None) -> bool:
+    return text is None or text.isascii() or _plain(text) == text
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
