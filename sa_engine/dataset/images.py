@@ -122,6 +122,19 @@ def read_rgb(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np
         return to_rgb(image if _is_tiff(image) else _turn(image, orientation))
 
 
+def read_size_hw(data: bytes) -> tuple[int, int]:
+    """Upright (height, width) from an image file's header alone.
+
+    Raises ImageError as `read_image` does.
+    """
+    with _decoding(data):
+        image = _open(data)
+        width, height = image.size
+        # Pillow gives a turned TIFF's size as it will be after `load`.
+        turned = not _is_tiff(image) and _orientation(image) >= 5
+        return (width, height) if turned else (height, width)
+
+
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of a decoded picture, by the rules at the top of this module."""
     mode = image.mode

@@ -107,6 +107,37 @@ class SourceList(Sequence[Source]):
             size,
         )
 
+    def with_uris(self) -> "SourceList":
+        """The same sources with each uri spelled out, so that lists can be joined."""
+        prefix = self._root if not self._root or self._root.endswith(b"/") else self._root + b"/"
+        joined = pc.if_else(
+            pc.starts_with(self._names, b"/"),
+            self._names,
+            pc.binary_join_element_wise(
+                pa.scalar(prefix, pa.large_binary()), self._names, pa.scalar(b"", pa.large_binary())
+            ),
+        )
+        uris = joined if self._uris is None else pc.coalesce(self._uris, joined)
+        return SourceList(self._names, uris=uris, tar_spans=self._tar_spans)
+
+    @classmethod
+    def joined(cls, lists: Sequence["SourceList"]) -> "SourceList":
+        """All sources of several lists, one list after the other."""
+        parts = [each.with_uris() for each in lists]
+        nothing = [pa.nulls(len(each), pa.int64()) for each in parts]
+        spans = [
+            (nothing[k], nothing[k]) if each.tar_spans is None else each.tar_spans
+            for k, each in enumerate(parts)
+        ]
+        return cls(
+            _joined([each.names for each in parts], pa.large_binary()),
+            uris=_joined([each.uris for each in parts], pa.large_binary()),
+            tar_spans=(
+                _joined([offsets for offsets, _ in spans], pa.int64()),
+                _joined([sizes for _, sizes in spans], pa.int64()),
+            ),
+        )
+
     def take(self, indices: Iterable[int]) -> "SourceList":
         """The sources at these positions, in this order."""
         positions = pa.array(np.fromiter(indices, dtype=np.int64))
@@ -180,6 +211,11 @@ def label(name: bytes) -> str:
 
 def _chunked(array: Any) -> Any:
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _joined(columns: Sequence[Any], kind: Any) -> Any:
+    chunks = [chunk for column in columns for chunk in _chunked(column).chunks]
+    return pa.chunked_array(chunks, kind)
 
 
 def one_array(column: Any) -> Any:
