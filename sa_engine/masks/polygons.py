@@ -21,8 +21,10 @@ Ring = NDArray[np.int32]
 """A closed ring of pixel corners, (N, 2) xy; the first point is not repeated."""
 
 REACH = 4
-"""How many times the image's larger side a coordinate may lie away before a polygon is clipped.
-The rasteriser's memory grows with the length of the outline, wherever it lies."""
+"""How many times the image's larger side a coordinate may lie away before a polygon is clipped."""
+
+LONGEST_OUTLINE = 10_000_000
+"""Pixels. The rasteriser holds 40 bytes for each pixel of the outline, wherever it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ def from_polygons(rings: Sequence[Sequence[float] | NDArray[Any]], size_hw: tupl
     size_hw: the image's (height, width).
     Raises ValueError for a ring of another form.
     """
-    coded = _fill(rings, size_hw)
-    return _to_rle(coded[0] if len(coded) == 1 else coco_mask.merge(coded), size_hw)
+    return _union(_fill(rings, size_hw), size_hw)
 
 
 def from_many_polygons(
@@ -56,9 +57,8 @@ def from_many_polygons(
     coded = _fill([ring for rings in instances for ring in rings], size_hw)
     masks, start = [], 0
     for rings in instances:
-        own = coded[start : start + len(rings)]
+        masks.append(_union(coded[start : start + len(rings)], size_hw))
         start += len(rings)
-        masks.append(_to_rle(own[0] if len(own) == 1 else coco_mask.merge(own), size_hw))
     return masks
 
 
@@ -124,7 +124,7 @@ def _fill(
 ) -> list[dict[str, Any]]:
     height, width = size_hw
     limit = REACH * max(height, width)
-    flat = []
+    flat: Any = []
     for ring in rings:
         points = np.asarray(ring, dtype=np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2:
@@ -132,12 +132,27 @@ def _fill(
         # Also false for NaN.
         if not (points.min() >= -limit and points.max() <= limit):
             points = _clip(points.reshape(-1, 2), limit).reshape(-1)
+        if points.size * limit > LONGEST_OUTLINE:
+            _check_length(points.reshape(-1, 2))
         flat.append(points)
-    coded: list[dict[str, Any]] = coco_mask.frPyObjects(flat, height, width) if flat else []
-    return coded
+    coded: Any = coco_mask.frPyObjects(flat, height, width) if flat else []
+    filled: list[dict[str, Any]] = coded
+    return filled
 
 
-def _to_rle(coded: dict[str, Any], size_hw: tuple[int, int]) -> Rle:
+def _check_length(points: NDArray[np.float64]) -> None:
+    steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+    if steps > LONGEST_OUTLINE:
+        raise ValueError(f"a polygon's outline is {steps:.0f} pixels long, limit {LONGEST_OUTLINE}")
+
+
+def _union(filled: Any, size_hw: tuple[int, int]) -> Rle:
+    if not filled:
+        return from_runs([size_hw[0] * size_hw[1]], size_hw)
+    return _to_rle(filled[0] if len(filled) == 1 else coco_mask.merge(filled), size_hw)
+
+
+def _to_rle(coded: Any, size_hw: tuple[int, int]) -> Rle:
     return Rle(size_hw, coded["counts"].decode("ascii"))
 
 

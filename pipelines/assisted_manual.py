@@ -1,0 +1,253 @@
+"""Stage 1 by import: masks that people made elsewhere become a dataset (paper, section 4,
+"Assisted-manual stage").
+
+Nothing is lost silently: each repair and each loss is counted by reason and named in the dataset's
+`import-report.json`, and what was done to one image also stands in that image's record.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sa_engine.dataset.images import StoredImage
+from sa_engine.dataset.inputs import Source, SourceList, list_sources, read_source_bytes
+from sa_engine.dataset.manifest import Manifest, open_output
+from sa_engine.dataset.records import ImageStatus, Stage
+from sa_engine.dataset.stats import complete_shards, parquet_name
+from sa_engine.dataset.storage import LocalFolder, open_folder, sha256_of
+from sa_engine.errors import UsageError
+from sa_engine.formats.base import AnnotationSource, Loss, Note, Repair, Tally
+from sa_engine.formats.convert import convert
+from sa_engine.formats.detect import Format, detect_format, open_annotations
+from sa_engine.formats.frames import Orientation, exif_orientation
+from sa_engine.formats.names import Found, ImageNames
+from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_here, run_workers
+from sa_engine.pipelines.work import Annotate, Annotated, Reading
+
+REPORT_NAME = "import-report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRun:
+    """What `run_import` is told.
+
+    annotations: the annotation file or folder.
+    out: the dataset's folder, new or to be continued.
+    images: where the pictures lie, see `list_sources`; None for where the format has them.
+    format: the annotations' format; None to find it from the files.
+    images_per_shard: from 1.
+    """
+
+    annotations: Path
+    out: Path
+    images: str | None = None
+    format: Format | None = None
+    images_per_shard: int = 1000
+    reading: Reading = field(default_factory=Reading)
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSummary:
+    """What an import did.
+
+    format: the annotations' format.
+    run: images and masks of the dataset.
+    report: the content of `import-report.json`; None while other workers are still at it.
+    """
+
+    format: Format
+    run: RunSummary
+    report: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The pictures that annotations were found for.
+
+    sources: sorted by name, as the dataset lists them.
+    indices: for each source's name, its places in the annotation source.
+    notes: on images of the annotation source that could not be matched, or not as they were named.
+    num_unlisted: pictures that the annotation source does not speak of.
+    """
+
+    sources: SourceList
+    indices: Mapping[str, tuple[int, ...]]
+    notes: Sequence[Note]
+    num_unlisted: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportAnnotator:
+    """Gives each picture the annotations that were found for it. See `Annotator`."""
+
+    annotations: AnnotationSource
+    indices: Mapping[str, tuple[int, ...]]
+
+    def open(self, worker: int) -> Annotate:  # noqa: ARG002 - the same for every worker
+        """The function from a picture to its masks."""
+
+        def annotate(source: Source, image: StoredImage) -> Annotated:
+            picture = Orientation(exif_orientation(read_source_bytes(source)), image.size_hw)
+            found = convert(self.annotations, self.indices[source.name], picture)
+            said = found.provenance()
+            attributes = {**found.attributes, "import": said} if said else found.attributes
+            return Annotated(found.masks, attributes)
+
+        return annotate
+
+
+def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSummary:
+    """Make a dataset of annotations, or go on where an earlier run stopped.
+
+    Raises UsageError for paths that cannot work, AnnotationError for annotations that cannot be
+    read at all, DatasetError if the dataset cannot be written.
+    """
+    kind = run.format or detect_format(run.annotations)
+    annotations = open_annotations(run.annotations, kind)
+    matched = match(annotations, _image_listing(run, annotations))
+    folder = open_folder(run.out)
+    manifest = Manifest(
+        stage=Stage.MANUAL,
+        num_images=len(matched.sources),
+        images_per_shard=run.images_per_shard,
+        options={
+            "format": kind.value,
+            "annotations": _fingerprint(run.annotations),
+            "keep-images": run.reading.keep_images,
+            "max-pixels": run.reading.max_pixels,
+        },
+    )
+    manifest = open_output(run.out, manifest, matched.sources)
+    annotator = ImportAnnotator(annotations, matched.indices)
+    if run.workers.count == 1:
+        summary = run_here(
+            folder, annotator, reading=run.reading, progress=progress, part=run.workers.part
+        )
+    else:
+        summary = run_workers(
+            folder, annotator, reading=run.reading, workers=run.workers, progress=progress
+        )
+    report = None
+    if len(complete_shards(folder, manifest)) == manifest.num_shards:
+        report = _report(folder, manifest, kind, annotations, matched)
+        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        folder.write(REPORT_NAME, text.encode("ascii"))
+    return ImportSummary(format=kind, run=summary, report=report)
+
+
+def match(annotations: AnnotationSource, listing: SourceList) -> Matched:
+    """Find each annotated image among the listed pictures. UsageError if none is found."""
+    names = ImageNames(listing)
+    places: dict[int, list[int]] = {}
+    notes = []
+    for index, image in enumerate(annotations.images):
+        found = names.find(image)
+        if not isinstance(found, Found):
+            notes.append(Note(found, image.file_name, of_images=True))
+            lost = annotations.count(index)
+            if lost:
+                notes.append(Note(found, f"annotations of {image.file_name}", lost))
+            continue
+        notes += [Note(repair, image.file_name, of_images=True) for repair in found.repairs]
+        if found.position in places:
+            notes.append(Note(Repair.REPEATED_IMAGE, image.file_name, of_images=True))
+        places.setdefault(found.position, []).append(index)
+    if not places:
+        example = f", {annotations.images[0].file_name!r} among them" if annotations.images else ""
+        raise UsageError(
+            f"none of the {len(annotations.images)} images of the annotations{example} is among "
+            f"the {len(names)} pictures given: give the folder that holds them with --images"
+        )
+    positions = sorted(places)
+    sources = listing.take(positions)
+    indices = {
+        source.name: tuple(places[position])
+        for source, position in zip(sources, positions, strict=True)
+    }
+    return Matched(sources, indices, tuple(notes), len(names) - len(places))
+
+
+def _image_listing(run: ImportRun, annotations: AnnotationSource) -> SourceList:
+    if run.images is not None:
+        return list_sources(run.images)
+    if annotations.image_folder is None:
+        raise UsageError(f"no pictures beside {run.annotations}: say where they are with --images")
+    return list_sources(annotations.image_folder)
+
+
+def _fingerprint(path: Path) -> str:
+    """A digest that changes when the annotations do; of a folder, of its file names and sizes."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return sha256_of(file)
+    digest = hashlib.sha256()
+    for folder, inner, files in os.walk(path):
+        inner.sort()
+        for name in sorted(files):
+            file_path = Path(folder) / name
+            relative = file_path.relative_to(path).as_posix()
+            size = file_path.stat().st_size if file_path.exists() else -1
+            digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _report(
+    folder: LocalFolder,
+    manifest: Manifest,
+    kind: Format,
+    annotations: AnnotationSource,
+    matched: Matched,
+) -> dict[str, Any]:
+    """What `import-report.json` says; the same for the same inputs, whoever made the shards."""
+    images, repaired, dropped = Tally(), Tally(), Tally()
+    for note in (*annotations.notes, *matched.notes):
+        where = images if note.of_images else dropped if isinstance(note.reason, Loss) else repaired
+        where.add(note)
+    kept = failed = boxes = 0
+    frames: dict[str, int] = {}
+    for index in range(manifest.num_shards):
+        with folder.open(parquet_name(index)) as file:
+            columns = ["source", "status", "attributes", "annotations.list.element.area"]
+            table = pq.ParquetFile(file).read(columns=columns)
+        for row in table.to_pylist():
+            if row["status"] != ImageStatus.OK:
+                failed += 1
+                images.add(Note(Loss.IMAGE_FAILED, row["source"], of_images=True))
+                for place in matched.indices[row["source"]]:
+                    lost = annotations.count(place)
+                    if lost:
+                        what = f"annotations of {row['source']}"
+                        dropped.add(Note(Loss.IMAGE_FAILED, what, lost))
+                continue
+            kept += len(row["annotations"])
+            said = json.loads(row["attributes"] or "{}").get("import", {})
+            repaired.add_json(said.get("repaired", {}))
+            dropped.add_json(said.get("dropped", {}))
+            boxes += said.get("boxes", 0)
+            if "frame" in said:
+                frames[said["frame"]] = frames.get(said["frame"], 0) + 1
+    return {
+        "format": kind.value,
+        "images": {
+            "listed": len(annotations.images),
+            "imported": manifest.num_images - failed,
+            "failed": failed,
+            "pictures_without_annotations": matched.num_unlisted,
+            "frames": frames,
+            "notes": images.to_json(),
+        },
+        "masks": {
+            "kept": kept,
+            "repaired": repaired.to_json(),
+            "dropped": dropped.to_json(),
+        },
+        "boxes_without_masks": boxes,
+        "categories": list(annotations.categories),
+    }

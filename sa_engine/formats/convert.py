@@ -1,0 +1,176 @@
+"""From what a source says of an image to the engine's mask records."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from sa_engine.dataset.records import MaskRecord
+from sa_engine.formats.base import (
+    AnnotationSource,
+    ImportedBox,
+    ImportedImage,
+    ImportedMask,
+    Loss,
+    Note,
+    Repair,
+    Tally,
+)
+from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, turn_mask
+
+_STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
+"""What annotations show when they are drawn in a frame that is not theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """The records of one image.
+
+    boxes: those without a mask, in the upright picture.
+    repaired, dropped: notes on its annotations.
+    frame: the frame that the annotations were in.
+    attributes: of the image, as the source has them.
+    """
+
+    masks: tuple[MaskRecord, ...]
+    boxes: tuple[ImportedBox, ...]
+    repaired: tuple[Note, ...]
+    dropped: tuple[Note, ...]
+    frame: Frame
+    attributes: Mapping[str, Any]
+
+    def provenance(self) -> dict[str, Any]:
+        """What import did to this image, for its record; empty where there is nothing to say."""
+        said: dict[str, Any] = {}
+        if self.repaired:
+            said["repaired"] = Tally(self.repaired).to_json()
+        if self.dropped:
+            said["dropped"] = Tally(self.dropped).to_json()
+        if self.boxes:
+            said["boxes"] = len(self.boxes)
+        if self.frame is not Frame.UPRIGHT:
+            said["frame"] = self.frame.value
+        return said
+
+
+def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientation) -> Converted:
+    """The annotations of one picture, upright.
+
+    indices: the places of the picture in the source; more than one if it is listed repeatedly.
+    """
+    parts = [_convert_one(source, index, picture) for index in indices]
+    if len(parts) == 1:
+        return parts[0]
+    attributes: dict[str, Any] = {}
+    for part in reversed(parts):
+        attributes |= part.attributes
+    return Converted(
+        masks=tuple(mask for part in parts for mask in part.masks),
+        boxes=tuple(box for part in parts for box in part.boxes),
+        repaired=tuple(note for part in parts for note in part.repaired),
+        dropped=tuple(note for part in parts for note in part.dropped),
+        frame=next((p.frame for p in parts if p.frame is not Frame.UPRIGHT), Frame.UPRIGHT),
+        attributes=attributes,
+    )
+
+
+def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> Converted:
+    listed = source.images[index]
+    frame = frame_of(listed.size_hw, picture)
+    size_hw = picture.stored_hw if frame is Frame.STORED else picture.upright_hw
+    image = source.read(index, size_hw)
+    fits = frame is not Frame.SWAPPED or not _is_strange(image)
+    if frame is Frame.OTHER or not fits:
+        # The picture is another one, or was resized since: the masks would lie in wrong places.
+        count = source.count(index)
+        what = f"{listed.file_name}: made for {_text(listed.size_hw)}, is {_text(size_hw)}"
+        image = ImportedImage(
+            notes=(Note(Loss.IMAGE_SIZE, what, count),) if count else (),
+            attributes=image.attributes,
+        )
+    note = {Frame.STORED: Repair.TURNED_UPRIGHT, Frame.SWAPPED: Repair.SIZE_SWAPPED}.get(frame)
+    masks, boxes = image.masks, image.boxes
+    if note is not None:
+        masks = tuple(replace(mask, repairs=(*mask.repairs, note)) for mask in masks)
+    if frame is Frame.STORED:
+        masks = tuple(_turned(mask, picture) for mask in masks)
+        boxes = tuple(
+            replace(box, box_xywh=turn_box(box.box_xywh, picture.exif, size_hw)) for box in boxes
+        )
+    notes = [*image.notes, *(Note(r, m.name) for m in masks for r in m.repairs)]
+    return Converted(
+        masks=to_records(masks),
+        boxes=boxes,
+        repaired=tuple(_named(n, listed.file_name) for n in notes if isinstance(n.reason, Repair)),
+        dropped=tuple(_named(n, listed.file_name) for n in notes if isinstance(n.reason, Loss)),
+        frame=frame,
+        attributes=image.attributes,
+    )
+
+
+def to_records(masks: tuple[ImportedMask, ...]) -> tuple[MaskRecord, ...]:
+    """Engine records, with area and box measured on the masks."""
+    if not masks:
+        return ()
+    coded: Any = [
+        {"size": mask.segmentation.size_hw, "counts": mask.segmentation.counts.encode("ascii")}
+        for mask in masks
+    ]
+    areas: list[int] = coco_mask.area(coded).tolist()
+    boxes: list[list[float]] = coco_mask.toBbox(coded).tolist()
+    return tuple(
+        _record(mask, area, box) for mask, area, box in zip(masks, areas, boxes, strict=True)
+    )
+
+
+def _record(mask: ImportedMask, area: int, box: list[float]) -> MaskRecord:
+    height, width = mask.segmentation.size_hw
+    attributes = mask.attributes
+    if mask.repairs:
+        attributes = {**attributes, "repaired": [repair.value for repair in mask.repairs]}
+    x, y, w, h = box
+    return MaskRecord(
+        segmentation=mask.segmentation,
+        bbox_xywh=(x, y, w, h),
+        area=area,
+        stage=mask.stage,
+        predicted_iou=mask.predicted_iou,
+        stability_score=mask.stability_score,
+        crop_box_xywh=mask.crop_box_xywh or (0.0, 0.0, float(width), float(height)),
+        point_coords_xy=mask.point_coords_xy,
+        prompt_box_xywh=mask.prompt_box_xywh,
+        box_score=mask.box_score,
+        category=mask.category,
+        annotator=mask.annotator,
+        time_spent_s=mask.time_spent_s,
+        iscrowd=mask.iscrowd,
+        attributes=attributes,
+    )
+
+
+def _turned(mask: ImportedMask, picture: Orientation) -> ImportedMask:
+    # Prompts and crops were places in the stored picture; they are of no use in the upright one.
+    return replace(
+        mask,
+        segmentation=turn_mask(mask.segmentation, picture.exif),
+        crop_box_xywh=None,
+        point_coords_xy=(),
+        prompt_box_xywh=None,
+    )
+
+
+def _is_strange(image: ImportedImage) -> bool:
+    reasons = {note.reason for note in image.notes}
+    reasons.update(repair for mask in image.masks for repair in mask.repairs)
+    return bool(reasons & _STRANGE)
+
+
+def _named(note: Note, file_name: str) -> Note:
+    return (
+        note if note.what.startswith(file_name) else replace(note, what=f"{file_name}: {note.what}")
+    )
+
+
+def _text(size_hw: tuple[int, int] | None) -> str:
+    return "unknown" if size_hw is None else f"{size_hw[1]}x{size_hw[0]}"

@@ -1,0 +1,113 @@
+"""Which way up annotations were drawn, and how to turn them upright.
+
+Cameras store a picture on its side with a note how to turn it (EXIF orientation). Some tools obey
+the note and some do not, so masks come in either frame; the width and height that the annotation
+states tell which, where the note says a quarter turn.
+"""
+
+import io
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from sa_engine.formats.base import Box
+from sa_engine.masks.rle import Rle, decode_window, encode_window, from_runs
+
+_HEAD = 1 << 17
+
+
+class Frame(Enum):
+    """How the annotation's frame lies to the upright picture."""
+
+    UPRIGHT = "upright"
+    STORED = "as stored"
+    SWAPPED = "swapped"
+    OTHER = "other size"
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """EXIF orientation of a picture, 1..8, and its upright (height, width)."""
+
+    exif: int
+    upright_hw: tuple[int, int]
+
+    @property
+    def is_quarter_turned(self) -> bool:
+        """Whether the stored picture lies on its side."""
+        return self.exif >= 5
+
+    @property
+    def stored_hw(self) -> tuple[int, int]:
+        """(height, width) of the picture as stored."""
+        height, width = self.upright_hw
+        return (width, height) if self.is_quarter_turned else (height, width)
+
+
+def frame_of(declared_hw: tuple[int, int] | None, picture: Orientation) -> Frame:
+    """The frame that annotations for a picture of `declared_hw` were drawn in.
+
+    Without a declared size, and where size does not tell (half turns, squares), it is taken that
+    the tool obeyed the note, as browsers do.
+    """
+    height, width = picture.upright_hw
+    if declared_hw is None or declared_hw == picture.upright_hw:
+        return Frame.UPRIGHT
+    if declared_hw == (width, height):
+        return Frame.STORED if picture.is_quarter_turned else Frame.SWAPPED
+    return Frame.OTHER
+
+
+def exif_orientation(data: bytes) -> int:
+    """EXIF orientation of an image file, 1..8; 1 where there is none or it is damaged."""
+    if b"Exif" not in data[:_HEAD] and b"eXIf" not in data and data[:2] not in (b"II", b"MM"):
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF raises nearly anything
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def turn_mask(mask: Rle, exif: int) -> Rle:
+    """A mask of the stored picture as a mask of the upright one."""
+    if exif == 1:
+        return mask
+    window, origin_xy = decode_window(mask)
+    height, width = mask.size_hw
+    size_hw = (width, height) if exif >= 5 else (height, width)
+    if not window.size:
+        return from_runs([height * width], size_hw)
+    h, w = window.shape
+    x, y, _, _ = turn_box((*origin_xy, w, h), exif, mask.size_hw)
+    return encode_window(_turn(window, exif), origin_xy=(int(x), int(y)), size_hw=size_hw)
+
+
+def turn_box(box_xywh: Box, exif: int, size_hw: tuple[int, int]) -> Box:
+    """A box in the stored picture of (height, width) as a box in the upright one."""
+    height, width = size_hw
+    x, y, w, h = box_xywh
+    right, below = width - x - w, height - y - h
+    return {
+        1: (x, y, w, h),
+        2: (right, y, w, h),
+        3: (right, below, w, h),
+        4: (x, below, w, h),
+        5: (y, x, h, w),
+        6: (below, x, h, w),
+        7: (below, right, h, w),
+        8: (y, right, h, w),
+    }[exif]
+
+
+def _turn(window: NDArray[np.bool_], exif: int) -> NDArray[np.bool_]:
+    if exif == 5:
+        return window.T
+    if exif == 7:
+        return window[::-1, ::-1].T
+    flips = {2: window[:, ::-1], 3: window[::-1, ::-1], 4: window[::-1]}
+    return flips[exif] if exif in flips else np.rot90(window, -1 if exif == 6 else 1)

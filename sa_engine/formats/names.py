@@ -1,0 +1,118 @@
+"""From the file names that annotations give to files of the image folder, and never outside it.
+
+Names come from other machines and other people: with backslashes, absolute, with "..", without an
+ending, or with the folder left out. A name is only ever compared with what was listed in the image
+folder; it is never opened.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sa_engine.dataset.sources import SourceList, label
+from sa_engine.formats.base import ListedImage, Loss, Repair
+
+_DRIVE = re.compile(r"^[a-zA-Z]:")
+_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image of the folder: its position in the listing, and what was repaired about its name."""
+
+    position: int
+    repairs: tuple[Repair, ...] = ()
+
+
+class ImageNames:
+    """The names of an image folder's files, to look up names of annotations in."""
+
+    def __init__(self, listing: SourceList) -> None:
+        self._names = [_inside_tar(label(name)) for name in listing.names.to_pylist()]
+        self._by_name = {name: position for position, name in enumerate(self._names)}
+        self._by_last: dict[str, list[int]] | None = None
+        self._by_stem: dict[str, list[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def find(self, image: ListedImage) -> Found | Loss:
+        """The file that an annotation source means.
+
+        Tried in this order for each of its names: the whole name; the name without leading
+        folders; names in sub-folders whose last part is the same, of which the one that shares
+        most of its folders is taken, if it is alone in that. Endings are ignored for images that
+        are listed without one.
+        """
+        found: Found | Loss = Loss.IMAGE_MISSING
+        for name in (image.file_name, *image.other_names):
+            parts, is_unsafe = _parts(name)
+            if not parts:
+                continue
+            position = self._look_up(parts, without_ending=image.without_ending)
+            if isinstance(position, int):
+                return Found(position, (Repair.UNSAFE_NAME,) if is_unsafe else ())
+            if position is Loss.IMAGE_AMBIGUOUS:
+                found = position
+        return found
+
+    def _look_up(self, parts: Sequence[str], *, without_ending: bool) -> int | Loss:
+        if not without_ending:
+            exact = self._by_name.get("/".join(parts))
+            if exact is not None:
+                return exact
+        candidates = self._candidates(parts[-1], without_ending)
+        shared = [self._shared_folders(position, parts) for position in candidates]
+        best = [p for p, s in zip(candidates, shared, strict=True) if s == max(shared)]
+        if len(best) == 1:
+            return best[0]
+        return Loss.IMAGE_AMBIGUOUS if best else Loss.IMAGE_MISSING
+
+    def _candidates(self, last: str, without_ending: bool) -> list[int]:
+        if self._by_last is None:
+            self._by_last = {}
+            for position, name in enumerate(self._names):
+                self._by_last.setdefault(name.rpartition("/")[2], []).append(position)
+        if not without_ending:
+            return self._by_last.get(last, [])
+        if self._by_stem is None:
+            self._by_stem = {}
+            for name, positions in self._by_last.items():
+                self._by_stem.setdefault(name.rpartition(".")[0], []).extend(positions)
+        return self._by_stem.get(last, [])
+
+    def _shared_folders(self, position: int, parts: Sequence[str]) -> tuple[int, int]:
+        """Folders in common, counted from the file up; of equals, the one nearer the top."""
+        folders = self._names[position].split("/")[:-1]
+        wanted = list(parts[:-1])
+        shared = 0
+        while (
+            shared < min(len(folders), len(wanted)) and folders[-1 - shared] == wanted[-1 - shared]
+        ):
+            shared += 1
+        return shared, -len(folders)
+
+
+def last_part(name: str) -> str:
+    """A name's last part, whatever separators it uses."""
+    parts, _ = _parts(name)
+    return parts[-1] if parts else ""
+
+
+def _parts(name: str) -> tuple[list[str], bool]:
+    """A name's folders and last part, and whether it is absolute or climbs out of its folder.
+
+    Of such a name only the last part is given.
+    """
+    path = _SCHEME.sub("", name).split("?")[0] if _SCHEME.match(name) else name
+    path = path.replace("\\", "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    is_unsafe = path.startswith("/") or bool(_DRIVE.match(path)) or ".." in parts
+    if is_unsafe:
+        parts = [part for part in parts[-1:] if part != ".." and not _DRIVE.match(part)]
+    return parts, is_unsafe
+
+
+def _inside_tar(name: str) -> str:
+    archive, mark, member = name.partition(".tar!")
+    return member if mark else archive
