@@ -1,9 +1,11 @@
 """Options that several commands share, and help that shows options by group."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import Field, fields
+from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -82,6 +84,12 @@ model_options = all_of(
     ),
 )
 
+images_option = click.option(
+    "--images",
+    required=True,
+    help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images.",
+)
+
 out_option = click.option(
     "--out",
     required=True,
@@ -89,26 +97,142 @@ out_option = click.option(
     help="The dataset's folder; the same command again continues it.",
 )
 
+storing_options = all_of(
+    option(
+        "--images-per-shard",
+        group="Storing",
+        type=click.IntRange(min=1),
+        default=1000,
+        show_default=True,
+        help="Images of each shard.",
+    ),
+    option(
+        "--shortest-side",
+        group="Storing",
+        type=click.IntRange(min=1),
+        help="Downsize images whose shortest side is longer, pixels; SA-1B has 1500.",
+    ),
+    option(
+        "--no-images",
+        "keep_images",
+        group="Storing",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Store annotations alone.",
+    ),
+    option(
+        "--max-pixels",
+        group="Storing",
+        type=click.IntRange(min=1),
+        default=200_000_000,
+        show_default=True,
+        help="Images of more pixels are recorded as failed.",
+    ),
+)
 
-def options_from(config: type, group: str, only: tuple[str, ...]) -> Callable[[F], F]:
-    """One option for each named field of a config dataclass.
+run_options = all_of(
+    option(
+        "--limit",
+        group="Run",
+        type=click.IntRange(min=1),
+        help="Only the first so many images of the sorted list.",
+    ),
+    option(
+        "--workers",
+        group="Run",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes on this machine; with several GPUs each takes the next one.",
+    ),
+    option(
+        "--shard-index",
+        group="Run",
+        type=click.IntRange(min=0),
+        help="Of the jobs that share this output, the number of this one, from 0.",
+    ),
+    option(
+        "--num-shards",
+        group="Run",
+        type=click.IntRange(min=1),
+        help="How many jobs share this output; each does its part of the shards.",
+    ),
+    option(
+        "--max-failures",
+        group="Run",
+        type=click.IntRange(min=0),
+        help="Stop as soon as more images than this have failed.",
+    ),
+)
 
-    Help and default are the field's own (`metadata["help"]`, the dataclass's default), so that both
-    live once. An option that is not given is None, which leaves the choice to the config.
+
+def options_from(config: type, group: str) -> Callable[[F], F]:
+    """One option for each field of a config dataclass that can be given on a command line.
+
+    Help is the field's paragraph in the class's docstring, the default is the dataclass's own: both
+    live once. An option that is not given is None: the choice stays with the config.
     """
-    by_name = {field.name: field for field in fields(config)}
-    return all_of(*(_option_from(by_name[name], group) for name in only))
+    texts = field_texts(config)
+    decorators = [
+        _option_from(field, texts[field.name], group)
+        for field in fields(config)
+        if _kind(field) is not None
+    ]
+    return all_of(*decorators)
 
 
-def _option_from(field: Field[Any], group: str) -> Callable[[F], F]:
+def option_names(config: type) -> list[str]:
+    """The fields for which `options_from` makes an option."""
+    return [field.name for field in fields(config) if _kind(field) is not None]
+
+
+def field_texts(config: type) -> dict[str, str]:
+    """What a config's docstring says of each field ("name: text", further lines indented)."""
+    texts: dict[str, str] = {}
+    names = {field.name for field in fields(config)}
+    current = None
+    for line in inspect.getdoc(config).__str__().splitlines():
+        name, colon, text = line.partition(": ")
+        if colon and name in names:
+            current = name
+            texts[name] = text
+        elif current and line.startswith("    "):
+            texts[current] += " " + line.strip()
+        else:
+            current = None
+    return texts
+
+
+def _option_from(field: Field[Any], text: str, group: str) -> Callable[[F], F]:
     default = field.default
-    kind = field.metadata.get("type", type(default) if default is not MISSING else str)
-    shown = "" if default is None else f"  [default: {default:g}]" if kind in (int, float) else ""
+    shown = ""
+    if isinstance(default, int | float | Enum):
+        value = default.value if isinstance(default, Enum) else f"{default:.4g}"
+        shown = f"  [default: {value}]"
     return option(
         "--" + field.name.replace("_", "-"),
         field.name,
         group=group,
-        type=kind,
+        type=_kind(field),
         default=None,
-        help=field.metadata["help"] + shown,
+        help=text[:1].upper() + text[1:] + shown,
     )
+
+
+def _kind(field: Field[Any]) -> Any:
+    """The click type of a field's values; None if a command line cannot give them."""
+    kinds = get_args(field.type) or (field.type,)
+    (kind, *others) = [each for each in kinds if each is not type(None)]
+    if others or (kind not in (int, float) and not _is_enum(kind)):
+        return None
+    return click.Choice([each.value for each in kind]) if _is_enum(kind) else kind
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Move the named values out of a command's options."""
+    return {name: options.pop(name) for name in names}

@@ -34,7 +34,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         if request():
             raise KeyboardInterrupt
         request.ask()

@@ -45,8 +45,6 @@ def overlay(
     for mask, colour in sorted(drawn, key=lambda pair: -int(pair[0].sum())):
         tint = np.array(colour, dtype=np.float32)
         picture[mask] = (picture[mask] * (1 - opacity) + tint * opacity).astype(np.uint8)
-        rings, _ = cv2.findContours(
-            mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(picture, rings, -1, colour, thickness, cv2.LINE_AA)
+        rings, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, rings, -1, colour, thickness, cv2.LINE_8)
     return picture

@@ -1,0 +1,97 @@
+"""What a long run shows on a terminal, and the line it ends with."""
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from tqdm import tqdm
+
+from sa_engine.pipelines.local import RunSummary
+from sa_engine.pipelines.work import ImageDone
+
+PARTIAL = 3
+"""Exit status of a run that is done, but in which some images failed."""
+
+
+class RunBar:
+    """A bar with images/s, masks an image, failures and time left; silent off a terminal."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: tqdm[Any] | None = None
+        self._images = self._masks = self._failed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def begin(self, total: int, done: int) -> None:
+        """Show the bar; images that were done before do not count towards the rate."""
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=self._title,
+            unit="img",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
+
+    def resume(self, done: int) -> None:
+        """Move on over images that turn out to be done already."""
+        if self._bar is not None:
+            self._bar.initial += done
+            self._bar.n += done
+            self._bar.refresh()
+
+    def image(self, done: ImageDone) -> None:
+        """Count one image."""
+        self._images += 1
+        self._masks += done.num_masks
+        self._failed += done.error is not None
+        if self._bar is not None:
+            going = max(1, self._images - self._failed)
+            self._bar.set_postfix_str(
+                f"{self._masks / going:.1f} masks/img, {self._failed} failed", refresh=False
+            )
+            self._bar.update()
+
+
+def report_run(summary: RunSummary) -> int:
+    """Print a run's one line, name what failed, and return the exit status."""
+    num_failed = sum(summary.num_failed.values())
+    num_ok = summary.num_images - num_failed
+    mean = summary.num_masks / num_ok if num_ok else 0.0
+    line = (
+        f"{summary.out}: {num_ok} images, {summary.num_masks} masks ({mean:.1f} an image)"
+        f" in {_duration(summary.seconds)}"
+    )
+    if summary.num_new < summary.num_images:
+        line += f", {summary.num_images - summary.num_new} of them done before"
+    if num_failed:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.num_failed.items())
+        line += f"; {num_failed} failed ({reasons})"
+    click.echo(line)
+    for failure in summary.failures:
+        click.echo(f"  failed: {failure.source}: {failure.error}", err=True)
+    unnamed = num_failed - len(summary.failures)
+    if unnamed > 0:
+        click.echo(f"  and {unnamed} more: see `sa-engine status {summary.out}`", err=True)
+    return PARTIAL if num_failed else 0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

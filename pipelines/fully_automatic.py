@@ -1,0 +1,109 @@
+"""Stage 3: masks for photographs without people (paper, section 4, "Fully automatic stage")."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sa_engine.model.checkpoint import load_checkpoint, read_card
+from sa_engine.model.device import choose_device, choose_precision
+from sa_engine.model.weights import find_model
+
+from sa_engine.automask.config import GeneratorConfig, resolve
+from sa_engine.automask.generator import MaskGenerator
+from sa_engine.dataset.images import StoredImage
+from sa_engine.dataset.inputs import Source, list_sources
+from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
+from sa_engine.dataset.records import MaskRecord, Stage
+from sa_engine.dataset.storage import open_folder
+from sa_engine.errors import UsageError
+from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
+from sa_engine.pipelines.work import Annotate, Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutomaticRun:
+    """What `run_automatic` is told.
+
+    images: a folder, a file, a glob, a text list or a tar; see `list_sources`.
+    out: the dataset's folder, new or to be continued.
+    model: the name of a model that comes with the engine; not together with `checkpoint`.
+    checkpoint: a weights file.
+    preset: a name in `automask.config.PRESETS`.
+    generator_options: the generator's parameters that the user gave, and only those; they go over
+        the preset, and that over what the model's card recommends.
+    device, precision: "auto" takes the best that the machine has.
+    limit: only the first so many images of the sorted list, from 1; None for all.
+    images_per_shard: from 1.
+    """
+
+    images: str
+    out: Path
+    model: str | None = None
+    checkpoint: Path | None = None
+    preset: str = "default"
+    generator_options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    precision: str = "auto"
+    limit: int | None = None
+    images_per_shard: int = 1000
+    reading: Reading = field(default_factory=Reading)
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutomaticAnnotator:
+    """How a worker makes masks; plain values, so that it can be sent to another process."""
+
+    checkpoint: Path
+    generator: GeneratorConfig
+    device: str
+    precision: str
+
+    def open(self, worker: int) -> Annotate:
+        """Load the model and return the function from an image to its masks."""
+        device = choose_device(self.device, worker=worker)
+        sam = load_checkpoint(self.checkpoint, device)
+        generator = MaskGenerator(sam, self.generator, device=device, precision=self.precision)
+
+        def annotate(_source: Source, image: StoredImage) -> Sequence[MaskRecord]:
+            return generator.generate(image.rgb_HW3)
+
+        return annotate
+
+
+def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> RunSummary:
+    """Make masks for all images of a run, or go on where an earlier one stopped.
+
+    Raises UsageError for options or paths that cannot work, CheckpointError for a file that is no
+    model, InterruptedRun when stopped by a signal.
+    """
+    if run.model is not None and run.checkpoint is not None:
+        raise UsageError("--model and --checkpoint exclude each other: give one of them")
+    checkpoint = run.checkpoint or find_model(run.model)
+    card = read_card(checkpoint)
+    generator = resolve(
+        preset=run.preset,
+        recommended=card.recommended,
+        options=run.generator_options,
+    )
+    device = choose_device(run.device)
+    precision = choose_precision(run.precision, device)
+    sources = list_sources(run.images)
+    if run.limit is not None:
+        sources = sources[: run.limit]
+    folder = open_folder(run.out)
+    manifest = Manifest(
+        stage=Stage.AUTOMATIC,
+        model=ModelRef(name=card.name, sha256=card.sha256),
+        options={},
+        num_images=len(sources),
+        images_per_shard=run.images_per_shard,
+    )
+    open_output(run.out, manifest, sources)
+    annotator = AutomaticAnnotator(
+        checkpoint=checkpoint, generator=generator, device=run.device, precision=precision
+    )
+    return run_workers(
+        folder, annotator, reading=run.reading, workers=run.workers, progress=progress
+    )
