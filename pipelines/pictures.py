@@ -69,7 +69,7 @@ def write_pictures(
 
     page = out / PAGE_NAME
     with page.open("w", encoding="utf-8") as file:
-        for piece in gallery_page(dataset.root.name, entries()):
+        for piece in gallery_page(Path(dataset.folder.url).name, entries()):
             file.write(piece)
     return PicturesSummary(images, masks, without, page)
 

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A Slurm job array that makes one dataset on many GPUs:
+#
+#     sbatch --array=0-15 examples/cluster/slurm_array.sh /data/photographs /data/dataset
+#
+# Each job does the shards that fall to its number. A job that is preempted or runs out of time is
+# put back in the queue and goes on where it stopped; submitting the array a second time is safe.
+#SBATCH --job-name=sa-engine
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=32G
+#SBATCH --time=12:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=TERM@120
+set -u
+
+images=${1:?folder, list or tar of images}
+out=${2:?folder of the dataset}
+
+# The number of this job and of all jobs is read from SLURM_ARRAY_TASK_ID, _MIN and _MAX.
+srun sa-engine auto --images "$images" --out "$out" --preset sa-1b
+status=$?
+
+# 130: stopped by a signal, to be continued.
+if [ "$status" -eq 130 ]; then
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+fi
+exit "$status"
