@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
 from sa_engine.dataset.records import MaskRecord
 from sa_engine.formats.base import (
     AnnotationSource,
+    Box,
     ImportedBox,
     ImportedImage,
     ImportedMask,
@@ -18,6 +17,7 @@ from sa_engine.formats.base import (
     Tally,
 )
 from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, turn_mask
+from sa_engine.masks import rle
 
 _STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
 """What annotations show when they are drawn in a frame that is not theirs."""
@@ -111,28 +111,21 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
 
 def to_records(masks: tuple[ImportedMask, ...]) -> tuple[MaskRecord, ...]:
     """Engine records, with area and box measured on the masks."""
-    if not masks:
-        return ()
-    coded: Any = [
-        {"size": mask.segmentation.size_hw, "counts": mask.segmentation.counts.encode("ascii")}
-        for mask in masks
-    ]
-    areas: list[int] = coco_mask.area(coded).tolist()
-    boxes: list[list[float]] = coco_mask.toBbox(coded).tolist()
+    segmentations = [mask.segmentation for mask in masks]
+    areas, boxes = rle.areas(segmentations), rle.boxes_xywh(segmentations)
     return tuple(
         _record(mask, area, box) for mask, area, box in zip(masks, areas, boxes, strict=True)
     )
 
 
-def _record(mask: ImportedMask, area: int, box: list[float]) -> MaskRecord:
+def _record(mask: ImportedMask, area: int, bbox_xywh: Box) -> MaskRecord:
     height, width = mask.segmentation.size_hw
     attributes = mask.attributes
     if mask.repairs:
         attributes = {**attributes, "repaired": [repair.value for repair in mask.repairs]}
-    x, y, w, h = box
     return MaskRecord(
         segmentation=mask.segmentation,
-        bbox_xywh=(x, y, w, h),
+        bbox_xywh=bbox_xywh,
         area=area,
         stage=mask.stage,
         predicted_iou=mask.predicted_iou,

@@ -51,6 +51,24 @@ def area(rle: Rle) -> int:
     return int(coco_mask.area(_to_bytes(rle)))
 
 
+def areas(rles: Sequence[Rle]) -> list[int]:
+    """Foreground pixels of each mask."""
+    coded: Any = [_to_bytes(rle) for rle in rles]
+    found: list[int] = []
+    # pycocotools 2.0.11 fails on more masks at once (it makes an uint8 of their number).
+    for start in range(0, len(coded), 255):
+        found += coco_mask.area(coded[start : start + 255]).tolist()
+    return found
+
+
+def boxes_xywh(rles: Sequence[Rle]) -> list[tuple[float, float, float, float]]:
+    """`bbox_xywh` of each mask."""
+    if not rles:
+        return []
+    coded: Any = [_to_bytes(rle) for rle in rles]
+    return [(x, y, w, h) for x, y, w, h in coco_mask.toBbox(coded).tolist()]
+
+
 def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
     """COCO's box of the mask, (x, y, width, height) in pixels; all 0 for an empty mask."""
     x, y, w, h = coco_mask.toBbox(_to_bytes(rle)).tolist()
