@@ -64,7 +64,7 @@ def annotation_to_json(mask: MaskRecord, mask_id: int) -> dict[str, Any]:
     if mask.iscrowd:
         item["iscrowd"] = True
     if mask.attributes:
-        item["attributes"] = dict(mask.attributes)
+        item["attributes"] = _ordered(mask.attributes)
     return item
 
 
@@ -89,6 +89,13 @@ def annotation_from_json(item: Mapping[str, Any]) -> MaskRecord:
         iscrowd=item.get("iscrowd", False),
         attributes=item.get("attributes", {}),
     )
+
+
+def _ordered(value: Any) -> Any:
+    """A JSON value with the keys of its objects sorted, as the rows of a shard have them."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _box(values: Any) -> tuple[float, float, float, float]:

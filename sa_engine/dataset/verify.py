@@ -32,6 +32,9 @@ from sa_engine.masks import rle
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _ROWS_AT_ONCE = 16
 
+COMPANIONS = frozenset({"import-report.json"})
+"""Files beside the shards that tell how the dataset was made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -103,7 +106,7 @@ def _verify_all(
 
 
 def _strays(names: set[str], manifest: Manifest) -> Iterator[Problem]:
-    known = {MANIFEST_NAME, INPUTS_NAME}
+    known = {MANIFEST_NAME, INPUTS_NAME, *COMPANIONS}
     for index in range(manifest.num_shards):
         known |= {tar_name(index), parquet_name(index), stats_name(index)}
     for name in sorted(names - known):
