@@ -1,27 +1,24 @@
 """From an image file's bytes to upright 8-bit RGB, and to the bytes that the dataset keeps.
 
-Rules, one per kind of file:
-* upright by EXIF orientation (EXIF of JPEG, PNG, WebP, TIFF, AVIF);
-* transparency is dropped: the colours as stored, as the model's usual readers take them;
-* palette, CMYK, YCCK, Lab and grayscale become RGB; colour profiles are not applied;
-* 16-bit values v become round(v / 257); 32-bit integers likewise if none is over 65,535, else they
-  are stretched from their minimum and maximum to 0..255;
-* floats in [0, 1] are scaled by 255, floats in [0, 255] are kept, others are stretched; what is not
-  finite becomes 0;
-* of several frames or pages, the first.
+Upright means by EXIF orientation (EXIF of JPEG, PNG, WebP, TIFF, AVIF); colours follow pixels.py;
+of several frames or pages the first counts. A file that ends too early is an error, never a picture
+with a grey part.
 """
 
 import contextlib
 import io
+import re
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
+from sa_engine.dataset.pixels import to_rgb
 from sa_engine.errors import ImageError
 
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -57,7 +54,16 @@ _SIGNATURES = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
     b"qoif",
+    b"RIFF",
 )
+_HEIF = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+_AVIF = (b"ftypavif", b"ftypavis")
+_CUT = re.compile(
+    r"truncat|unexpected end|not enough|\bEOF\b|but only got|broken data stream|buffer of at least"
+    r"|could not create decoder|index out of range",
+    re.IGNORECASE,
+)
+"""How the decoders say that a file ends too early."""
 _PREFIX = 16
 
 
@@ -95,6 +101,8 @@ def read_image(
 
     Raises ImageError: "empty", "not-an-image", "truncated", "too-large", "unreadable".
     """
+    if shortest_side is not None and shortest_side < 1:
+        raise ValueError(f"the shortest side must be 1 pixel or more, not {shortest_side}")
     with _decoding(data):
         image = _open(data)
         _check_size(image, max_pixels)
@@ -135,68 +143,6 @@ def read_size_hw(data: bytes) -> tuple[int, int]:
         return (width, height) if turned else (height, width)
 
 
-def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of a decoded picture, by the rules at the top of this module."""
-    mode = image.mode
-    if mode.startswith("I;16") or mode in ("I", "F"):
-        grey = _to_8_bit(np.asarray(image))
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if mode in ("RGBA", "RGBX"):
-        return np.ascontiguousarray(np.asarray(image)[:, :, :3])
-    if mode == "LA":
-        return np.repeat(np.asarray(image)[:, :, :1], 3, axis=2)
-    if mode == "PA":
-        image = image.convert("RGBA")
-        return np.ascontiguousarray(np.asarray(image)[:, :, :3])
-    if mode == "P":
-        # Straight from the palette, or a transparent entry would be blended.
-        image.info.pop("transparency", None)
-    if mode == "LAB":
-        return np.array(_lab_to_rgb(image))
-    return np.array(image if mode == "RGB" else image.convert("RGB"))
-
-
-def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    if values.dtype.kind == "f":
-        return _float_to_8_bit(values)
-    if values.dtype.itemsize > 2 and values.size and (values.max() > 65535 or values.min() < 0):
-        return _stretch(values.astype(np.float64))
-    wide = values.astype(np.uint32)
-    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _float_to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    finite = np.isfinite(values)
-    values = np.where(finite, values, 0).astype(np.float64)
-    low = values.min(initial=np.inf, where=finite)
-    high = values.max(initial=-np.inf, where=finite)
-    if low < 0 or high > 255:
-        return np.where(finite, _stretch(values, low, high), 0).astype(np.uint8)
-    scaled = values * 255 if high <= 1 else values
-    return np.floor(scaled + 0.5).astype(np.uint8)
-
-
-def _stretch(
-    values: NDArray[np.float64], low: float | None = None, high: float | None = None
-) -> NDArray[np.uint8]:
-    low = float(values.min()) if low is None else low
-    high = float(values.max()) if high is None else high
-    span = high / 2 - low / 2
-    if span <= 0:
-        return np.zeros(values.shape, np.uint8)
-    unit = (values / 2 - low / 2) / span
-    return np.floor(np.clip(unit, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise ImageError("unreadable", "its Lab colours cannot be converted")
-    return converted
-
-
 def _open(data: bytes) -> ImageFile.ImageFile:
     """Recognise a file. Pillow's own `open` is not used: its pixel limit is one per process."""
     Image.init()
@@ -206,22 +152,21 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         if name not in Image.OPEN:
             continue
         factory, accepts = Image.OPEN[name]
-        verdict = True if accepts is None else accepts(prefix)
-        if not verdict or isinstance(verdict, str):
-            continue
         try:
+            verdict = True if accepts is None else accepts(prefix)
+            if verdict is not True:
+                continue
             image = factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error) as error:
             refused = error
             continue
-        if not isinstance(image, ImageFile.ImageFile):
-            continue
-        return image
-    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypmsf1"):
+        if isinstance(image, ImageFile.ImageFile):
+            return image
+    if data[4:12] in _HEIF:
         raise ImageError("unreadable", "HEIF photographs are not supported: convert it to JPEG")
-    if refused is not None and prefix.startswith(_SIGNATURES):
+    if refused is not None and (prefix.startswith(_SIGNATURES) or data[4:12] in _AVIF):
         raise ImageError("truncated", f"its header is cut or damaged ({refused})")
-    raise ImageError("not-an-image", "it has no signature of a known image format")
+    raise ImageError("not-an-image", "it begins like no image format that is read")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -268,12 +213,27 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _load(image: ImageFile.ImageFile, data: bytes) -> None:
+    # The decoder fills what is missing with grey where a file was padded after the cut.
+    is_jpeg = image.format in ("JPEG", "MPO")
+    if is_jpeg and data.find(b"\xff\xd9", _first_scan(data)) < 0:
+        raise ImageError("truncated", "the JPEG has no end mark")
     image.load()
-    if image.format in ("JPEG", "MPO"):
-        # The decoder fills what is missing with grey when a file was padded after the cut.
-        scan = data.rfind(b"\xff\xda")
-        if scan >= 0 and data.find(b"\xff\xd9", scan) < 0:
-            raise ImageError("truncated", "the JPEG has no end mark")
+
+
+def _first_scan(data: bytes) -> int:
+    """Where a JPEG's compressed pixels begin; a thumbnail in its metadata is stepped over."""
+    place = 2
+    while data[place : place + 1] == b"\xff":
+        marker = data[place + 1]
+        if marker == 0xDA:
+            return place
+        if marker == 0xFF:  # a fill byte
+            place += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return 0
 
 
 def _target_size(size_wh: tuple[int, int], shortest_side: int | None) -> tuple[int, int]:
@@ -331,13 +291,14 @@ def _decoding(data: bytes) -> Iterator[None]:
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
-        yield
+        with warnings.catch_warnings():
+            # What the decoders warn of either shows in the pixels, and fails, or is harmless.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageError("too-large", "there is not enough memory to decode it") from error
     except Exception as error:
         text = f"{error}" or type(error).__name__
-        lowered = text.lower()
-        cut = any(word in lowered for word in ("truncat", "unexpected end", "not enough", "eof"))
-        raise ImageError("truncated" if cut else "unreadable", text) from error
+        raise ImageError("truncated" if _CUT.search(text) else "unreadable", text) from error

@@ -211,27 +211,37 @@ def _entries(
     folder: bytes, prefix: bytes, real_root: bytes, visited: set[bytes]
 ) -> list[tuple[bytes, bool]]:
     """(relative name, is a folder) of what counts in one folder, in the order of whole names."""
-    found: list[tuple[bytes, bytes, bool]] = []
+    found: list[tuple[bytes, bytes, bool, bool]] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith(b"."):
                     continue
-                if entry.is_dir():
-                    if entry.is_symlink() and not _enters_new(entry.path, real_root, visited):
-                        continue
-                    found.append((name + b"/", name, True))
-                elif _is_image_name(name) and (entry.is_file() or entry.is_symlink()):
+                if _is_folder(entry):
+                    found.append((name + b"/", name, True, entry.is_symlink()))
+                elif _is_image_name(name) and (entry.is_symlink() or entry.is_file()):
                     # A link to nowhere counts: it is reported as missing.
-                    found.append((name, name, False))
+                    found.append((name, name, False, False))
     except OSError as error:
         raise UsageError(
             f"cannot list {label(folder)}: {error.strerror}: "
             "get read permission there, or give a text list of what can be read"
         ) from error
     found.sort()
-    return [(os.path.join(prefix, name), is_folder) for _, name, is_folder in found]
+    # Of several links to one folder the first by name counts, so links wait for the sorting.
+    return [
+        (os.path.join(prefix, name), is_folder)
+        for _, name, is_folder, is_link in found
+        if not is_link or _enters_new(os.path.join(folder, name), real_root, visited)
+    ]
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _enters_new(link: bytes, real_root: bytes, visited: set[bytes]) -> bool:
@@ -278,7 +288,7 @@ def _add_members(found: _Collector, path: bytes, name: bytes) -> None:
                 if member.isreg() and _is_image_name(inner) and not _is_hidden(inner):
                     span = (None, None) if member.issparse() else (member.offset_data, member.size)
                     members[_inside(inner)] = span
-            _refuse_cut(path, archive, count)
+            _refuse_cut(path, archive)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise UsageError(
             f"cannot read the archive {label(path)} after {count} members: {error}: "
@@ -288,11 +298,11 @@ def _add_members(found: _Collector, path: bytes, name: bytes) -> None:
         found.add(name + _MARK + inner, offset, size)
 
 
-def _refuse_cut(path: bytes, archive: tarfile.TarFile, count: int) -> None:
+def _refuse_cut(path: bytes, archive: tarfile.TarFile) -> None:
     """An archive without its end mark was cut, even where the cut falls between two members."""
     end = read_range(os.fsdecode(path), archive.offset, 512)
-    if count == 0 and not end:
-        raise tarfile.ReadError("it is empty")
+    if len(end) < 512:
+        raise tarfile.ReadError("it has no end mark")
     if end.strip(b"\0"):
         raise tarfile.ReadError(f"no member header at byte {archive.offset}")
 

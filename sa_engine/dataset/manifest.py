@@ -184,8 +184,10 @@ def _begin(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None)
 def _continue(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None) -> Manifest:
     stored = read_manifest(folder)
     for name, there, here in _differences(stored, manifest):
+        made = f"without {name}" if there is _NOT_SET else f"with {name} {_show(there)}"
+        now = "does not give it" if here is _NOT_SET else f"has {_show(here)}"
         raise UsageError(
-            f"{folder.url} was made with {name} = {_show(there)}, this run has {_show(here)}: "
+            f"{folder.url} was made {made}, this run {now}: "
             "give the same value to continue it, or another --out to begin anew"
         )
     if sources is None:
@@ -199,6 +201,9 @@ def _continue(folder: Folder, manifest: Manifest, sources: Sequence[Source] | No
     return stored
 
 
+_NOT_SET = object()
+
+
 def _differences(stored: Manifest, wanted: Manifest) -> list[tuple[str, Any, Any]]:
     """(name, stored value, wanted value) of everything that differs but the inputs."""
     # Through JSON, where a tuple is a list.
@@ -207,13 +212,14 @@ def _differences(stored: Manifest, wanted: Manifest) -> list[tuple[str, Any, Any
         # The list itself tells more about other inputs than these; see `_continue`.
         for name in ("sources_sha256", "inputs_sha256", "num_images", "num_shards"):
             del either[name]
-        either.update({f"--{name}": value for name, value in either.pop("options").items()})
-    missing = object()
-    pairs = [(n, there.get(n, missing), here.get(n, missing)) for n in sorted({*there, *here})]
+        for name in ("stage", "model", "images_per_shard"):
+            either["options"].setdefault(name, either.pop(name))
+        for name, value in either.pop("options").items():
+            either[f"--{name.replace('_', '-')}"] = value
+    names = sorted({*there, *here})
+    pairs = [(name, there.get(name, _NOT_SET), here.get(name, _NOT_SET)) for name in names]
     return [
-        (name, "not set" if a is missing else a, "not set" if b is missing else b)
-        for name, a, b in pairs
-        if a != b or isinstance(a, bool) != isinstance(b, bool)
+        (name, a, b) for name, a, b in pairs if a != b or isinstance(a, bool) != isinstance(b, bool)
     ]
 
 

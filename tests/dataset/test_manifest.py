@@ -1,0 +1,159 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sa_engine.dataset.manifest import (
+    Manifest,
+    ModelRef,
+    is_dataset,
+    open_output,
+    read_manifest,
+)
+from sa_engine.dataset.records import Stage
+from sa_engine.dataset.sources import Source
+from sa_engine.dataset.storage import LocalFolder
+from sa_engine.errors import DamagedError, DatasetError, UsageError
+
+SOURCES = [Source(f"/photos/{k}.jpg", f"{k}.jpg") for k in range(10)]
+MODEL = ModelRef(name="vit_t", sha256="a" * 64)
+PLAN = Manifest(
+    stage=Stage.AUTOMATIC,
+    num_images=10,
+    images_per_shard=4,
+    model=MODEL,
+    options={"points-per-side": 32, "pred-iou-thresh": 0.88, "crops": [1, 2], "limit": None},
+)
+
+
+def test_shards_and_ids() -> None:
+    assert PLAN.num_shards == 3
+    assert [list(PLAN.image_ids(k)) for k in range(3)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+    assert [PLAN.shard_of(k) for k in (1, 4, 5, 10)] == [0, 0, 1, 2]
+    with pytest.raises(UsageError, match="there is no shard 3"):
+        PLAN.image_ids(3)
+    assert replace(PLAN, num_images=0).num_shards == 0
+    with pytest.raises(UsageError, match="1 or more, not 0"):
+        replace(PLAN, images_per_shard=0)
+
+
+def test_a_new_dataset_and_its_continuation(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "er"
+    stored = open_output(out, PLAN, SOURCES)
+    assert read_manifest(LocalFolder(out)) == stored
+    assert replace(stored, sources_sha256="", inputs_sha256="") == PLAN
+    assert is_dataset(out) and not is_dataset(tmp_path)
+    before = (out / "manifest.json").read_bytes()
+    assert open_output(out, PLAN, SOURCES) == stored
+    assert open_output(out, PLAN, None) == stored
+    assert (out / "manifest.json").read_bytes() == before
+    content = json.loads(before)
+    assert content["num_shards"] == 3 and content["options"]["points-per-side"] == 32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pred-iou-thresh": 0.9}, r"--pred-iou-thresh 0.88, this run has 0.9:"),
+        ({"pred_iou_thresh": 0.9}, r"--pred-iou-thresh 0.88, this run has 0.9:"),
+        ({"new": True}, r"made without --new, this run has True:"),
+        ({"limit": 5}, r"--limit None, this run has 5:"),
+        ({"crops": [1, 3]}, r"--crops \[1, 2\], this run has \[1, 3\]:"),
+    ],
+)
+def test_other_options_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    options = {**PLAN.options, **change}
+    with pytest.raises(UsageError, match=message + ".*another --out"):
+        open_output(tmp_path, replace(PLAN, options=options), SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images_per_shard": 5}, r"--images-per-shard 4, this run has 5:"),
+        ({"stage": Stage.MANUAL}, r"--stage 'automatic', this run has 'manual':"),
+        (
+            {"model": ModelRef(name="vit_t", sha256="b" * 64)},
+            r"--model vit_t \(aaaaaaaaaaaa\), this run has vit_t \(bbbbbbbbbbbb\):",
+        ),
+        ({"model": None}, r"this run has None:"),
+        ({"engine_version": "0.0.0"}, r"engine_version '.*', this run has '0.0.0':"),
+    ],
+)
+def test_other_makers_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    with pytest.raises(UsageError, match=message + ".*another --out"):
+        open_output(tmp_path, replace(PLAN, **change), SOURCES)
+
+
+def test_equal_values_of_another_type_are_equal(tmp_path: Path) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    same = {**PLAN.options, "points-per-side": 32.0, "crops": (1, 2)}
+    open_output(tmp_path, replace(PLAN, options=same), SOURCES)
+
+
+def test_other_inputs_are_named(tmp_path: Path) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    more = [*SOURCES, Source("/photos/new.jpg", "new.jpg")]
+    with pytest.raises(UsageError, match="10 images then, 11 now; number 11 was nothing"):
+        open_output(tmp_path, replace(PLAN, num_images=11), more)
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match=r"not empty and not a dataset \(it holds 'thesis.tex'\)"):
+        open_output(tmp_path, PLAN, SOURCES)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match="cannot write to"):
+        open_output(tmp_path / "thesis.tex", PLAN, SOURCES)
+    with pytest.raises(UsageError, match="only local paths"):
+        open_output("gs://bucket/x", PLAN, SOURCES)
+
+
+def test_a_start_that_died_before_its_manifest_is_begun_again(tmp_path: Path) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    (tmp_path / "manifest.json").unlink()
+    other = replace(PLAN, options={}, num_images=3)
+    stored = open_output(tmp_path, other, SOURCES[:3])
+    assert open_output(tmp_path, other, SOURCES[:3]) == stored
+    with pytest.raises(UsageError, match="not a dataset yet"):
+        open_output(tmp_path / "new", PLAN, None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_no_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(UsageError, match="choose another folder"):
+            open_output(tmp_path / "out", PLAN, SOURCES)
+        with pytest.raises(UsageError, match="choose another folder"):
+            open_output(tmp_path, PLAN, SOURCES)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_no_dataset_and_damaged_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not a dataset: it has no manifest\.json"):
+        read_manifest(LocalFolder(tmp_path))
+    open_output(tmp_path, PLAN, SOURCES)
+    path = tmp_path / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"0.88", b"0.89"))
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged"):
+        read_manifest(LocalFolder(tmp_path))
+
+
+def test_another_format_version(tmp_path: Path) -> None:
+    open_output(tmp_path, replace(PLAN, format_version=2), SOURCES)
+    with pytest.raises(DatasetError, match="has format version 2, this engine reads 1"):
+        read_manifest(LocalFolder(tmp_path))
+
+
+def test_an_option_that_is_gone_is_named(tmp_path: Path) -> None:
+    open_output(tmp_path, PLAN, SOURCES)
+    options = {name: value for name, value in PLAN.options.items() if name != "limit"}
+    with pytest.raises(UsageError, match=r"with --limit None, this run does not give it:"):
+        open_output(tmp_path, replace(PLAN, options=options), SOURCES)
