@@ -30,7 +30,7 @@ def box_area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of the boxes kept, best first; a box goes when its IoU with a better one is above the threshold.
+    """Indices of the boxes kept, best first; a box goes when it overlaps a better one too much.
 
     torchvision works in the boxes' dtype and sorts stably; so does this.
     """

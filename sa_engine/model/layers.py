@@ -1,9 +1,11 @@
 """Layers that the encoders and the decoder have in common.
 
-Legend of shape suffixes in this package: B images, P prompts, N image tokens (H·W of the embedding),
-T prompt tokens, C channels, H rows or heads, W columns, D channels per head.
+Legend of shape suffixes in this package: B images, P prompts, N image tokens (the
+embedding's H·W), n those of a tile, T prompt tokens, C channels, H rows or heads, W columns,
+D channels per head, R heads·T.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -46,9 +48,7 @@ class HeadMlp(nn.Module):
     def __init__(self, channels_in: int, hidden: int, channels_out: int, depth: int) -> None:
         super().__init__()
         widths = [channels_in, *[hidden] * (depth - 1), channels_out]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -58,7 +58,7 @@ class HeadMlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leave out a residual branch per image with probability `rate` while training (stochastic depth)."""
+    """Stochastic depth: while training, leave out an image's branch with probability `rate`."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

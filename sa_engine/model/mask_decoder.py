@@ -1,10 +1,12 @@
 """The mask decoder: image embedding and prompts to masks and their predicted IoU.
 
 Source: "Segment Anything", appendix A, "Lightweight mask decoder" and "Making the model
-ambiguity-aware". One decoder serves training, a few interactive prompts and thousands of grid points:
-`prepare` does what an image's prompts share, `attend` scores prompts, `masks` draws the chosen ones.
+ambiguity-aware". One decoder serves training, a few interactive prompts and thousands of grid
+points: `prepare` does what an image's prompts share, `attend` scores prompts, `masks` draws the
+chosen masks only.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,15 +19,34 @@ from sa_engine.model.two_way_transformer import ProjectedImage, TwoWayTransforme
 NUM_MASKS = 4
 """Masks per prompt: index 0 answers several prompts, 1 to 3 are the answers to an ambiguous one."""
 
+CPU_TILE_TOKENS = 512
+"""Image tokens worked on at a time on a CPU: 512 × 256 channels in float32 are half a MiB, about a
+core's second-level cache."""
+
+
+def prompts_per_chunk(device: torch.device) -> int:
+    """How many prompts to give `MaskDecoder.attend` at a time.
+
+    CPU: 4 amortise the reading of weights, and their image tokens (4 MiB each) still fit the shared
+    cache; more are slower. GPU: 64 fill the machine; 256 MiB of image tokens in bfloat16.
+    """
+    return 4 if device.type == "cpu" else 64
+
 
 @dataclass(frozen=True, slots=True)
 class ImageContext:
-    """What the prompts of one image, or of a batch of B images, share."""
+    """What the prompts of one image, or of a batch of B images, share.
 
-    embedding_BNC: Tensor
-    pe_1NC: Tensor
+    tiles_BnC: the embedding, image tokens in row order, whole rows per tile.
+    pe_tiles_1nC: their positional encoding.
+    shared_tiles_1nC, shared: the tokens of prompts without a mask and the first block's projections
+        of them; None where they were not prepared.
+    """
+
+    tiles_BnC: tuple[Tensor, ...]
+    pe_tiles_1nC: tuple[Tensor, ...]
     grid_hw: tuple[int, int]
-    shared_tokens_1NC: Tensor | None
+    shared_tiles_1nC: tuple[Tensor, ...] | None
     shared: ProjectedImage | None
 
 
@@ -33,12 +54,14 @@ class ImageContext:
 class DecodedTokens:
     """The decoder's state for P prompts before any mask is drawn.
 
-    iou_P4: predicted IoU of the prompt's four masks, float32.
+    iou_P4: predicted IoU of a prompt's four masks, float32.
+    mask_tokens_P4C: the tokens that the masks are drawn with.
+    tiles_PnC: image tokens after the transformer. They are large: draw, then let go.
     """
 
     iou_P4: Tensor
     mask_tokens_P4C: Tensor
-    image_PNC: Tensor
+    tiles_PnC: tuple[Tensor, ...]
     grid_hw: tuple[int, int]
 
     def __len__(self) -> int:
@@ -46,7 +69,7 @@ class DecodedTokens:
 
 
 class MaskDecoder(nn.Module):
-    """See the module's text."""
+    """See the module's text. Weights have the names of the public checkpoints."""
 
     def __init__(
         self, *, channels: int = 256, depth: int = 2, heads: int = 8, hidden: int = 2048
@@ -76,19 +99,26 @@ class MaskDecoder(nn.Module):
     ) -> ImageContext:
         """Do the work that prompts share.
 
-        embedding_BCHW: the image embedding, or several images' (then `attend` needs image_index_P).
-        shared_dense_1C11: the dense embedding of prompts without masks; with it the first block's
-            projections of a single image are made here, once.
+        embedding_BCHW: the image embedding, or several images' (`attend` then needs image_index_P).
+        shared_dense_1C11: the dense embedding of prompts without masks. With it the first block's
+            projections of a single image are made here, once, and not per prompt.
         """
         dtype = self.iou_token.weight.dtype
-        grid_hw = (embedding_BCHW.shape[2], embedding_BCHW.shape[3])
-        embedding = embedding_BCHW.to(dtype).flatten(2).transpose(1, 2)
-        pe = image_pe_1CHW.to(dtype).flatten(2).transpose(1, 2).contiguous()
-        if shared_dense_1C11 is None or len(embedding) != 1:
-            return ImageContext(embedding.contiguous(), pe, grid_hw, None, None)
-        tokens = (embedding + shared_dense_1C11.to(dtype).flatten(1)).contiguous()
-        shared = self.transformer.layers[0].project_image(tokens, pe)
-        return ImageContext(embedding.contiguous(), pe, grid_hw, tokens, shared)
+        h, w = embedding_BCHW.shape[2:]
+        rows = h
+        if embedding_BCHW.device.type == "cpu" and not torch.is_grad_enabled():
+            rows = max(1, CPU_TILE_TOKENS // w)
+
+        def cut(x_BCHW: Tensor) -> tuple[Tensor, ...]:
+            x_BNC = x_BCHW.to(dtype).flatten(2).transpose(1, 2).contiguous()
+            return torch.split(x_BNC, rows * w, dim=1)
+
+        tiles, pe_tiles = cut(embedding_BCHW), cut(image_pe_1CHW)
+        if shared_dense_1C11 is None or len(embedding_BCHW) != 1:
+            return ImageContext(tiles, pe_tiles, (h, w), None, None)
+        shared_tiles = cut(embedding_BCHW.to(dtype) + shared_dense_1C11.to(dtype))
+        shared = self.transformer.project_image(shared_tiles, pe_tiles)
+        return ImageContext(tiles, pe_tiles, (h, w), shared_tiles, shared)
 
     def attend(
         self,
@@ -98,51 +128,43 @@ class MaskDecoder(nn.Module):
         *,
         image_index_P: Tensor | None = None,
     ) -> DecodedTokens:
-        """Run the transformer for P prompts.
+        """Run the transformer for P prompts (`prompts_per_chunk` says how many at a time).
 
-        dense: (P, C, H, W) of mask prompts, or the (1, C, 1, 1) that all prompts without masks share.
-        image_index_P: the image of each prompt, where the context holds several.
+        dense: (P, C, H, W) of mask prompts, or the (1, C, 1, 1) of all prompts without masks.
+        image_index_P: each prompt's image, int64, where the context holds several.
         """
         dtype = self.iou_token.weight.dtype
         p = len(sparse_PTC)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own[None].expand(p, -1, -1), sparse_PTC.to(dtype)], dim=1)
-        if dense.shape[2:] == (1, 1) and context.shared_tokens_1NC is not None:
-            x, shared = context.shared_tokens_1NC, context.shared
+        shared = context.shared
+        if (
+            shared is not None
+            and context.shared_tiles_1nC is not None
+            and dense.shape[2:] == (1, 1)
+        ):
+            tiles = list(context.shared_tiles_1nC)
         else:
-            x, shared = context.embedding_BNC, None
-            if len(x) > 1:
-                if image_index_P is None:
-                    raise ValueError(
-                        f"{len(x)} images: image_index_P must name each prompt's image"
-                    )
-                x = x[image_index_P]
-            x = (x + dense.to(dtype).flatten(2).transpose(1, 2)).expand(p, -1, -1)
-        tokens, x = self.transformer(tokens, x, context.pe_1NC, shared)
+            shared = None
+            tiles = self._own_tiles(context, dense.to(dtype), p, image_index_P)
+        tokens, decoded = self.transformer(tokens, tiles, context.pe_tiles_1nC, shared)
         iou = self.iou_prediction_head(tokens[:, 0])
-        return DecodedTokens(iou.float(), tokens[:, 1 : 1 + NUM_MASKS], x, context.grid_hw)
+        return DecodedTokens(
+            iou.float(), tokens[:, 1 : 1 + NUM_MASKS], tuple(decoded), context.grid_hw
+        )
 
     def masks(self, tokens: DecodedTokens, prompt_index_K: Tensor, mask_index_K: Tensor) -> Tensor:
         """Draw the chosen masks: low-resolution logits (K, 4·H, 4·W), float32.
 
-        prompt_index_K, mask_index_K: which prompt's which mask (0 to 3), int64.
+        prompt_index_K: positions in `tokens`, int64; mask_index_K: 0 to 3, int64.
+        Only the chosen prompts' image tokens are upscaled.
         """
-        h, w = tokens.grid_hw
         prompts, position_K = torch.unique(prompt_index_K, return_inverse=True)
-        upscaled = self._upscale(tokens.image_PNC[prompts], h, w)
-        hyper = torch.stack(
-            [
-                mlp(tokens.mask_tokens_P4C[prompts, i])
-                for i, mlp in enumerate(self.output_hypernetworks_mlps)
-            ],
-            dim=1,
-        )
-        logits = (hyper @ upscaled.flatten(2)).unflatten(2, (4 * h, 4 * w))
-        return logits[position_K, mask_index_K].float()
-
-    def _upscale(self, x_PNC: Tensor, h: int, w: int) -> Tensor:
-        out: Tensor = self.output_upscaling(x_PNC.transpose(1, 2).unflatten(2, (h, w)))
-        return out
+        every = prompts if len(prompts) < len(tokens) else None
+        parts = [
+            logits[position_K, mask_index_K] for logits in self._draw(tokens, every, slice(None))
+        ]
+        return self._join(parts, tokens.grid_hw)
 
     def forward(
         self,
@@ -154,16 +176,77 @@ class MaskDecoder(nn.Module):
         multimask: bool,
         image_index_P: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """All prompts at once: logits (P, M, 4·H, 4·W) and predicted IoU (P, M), float32.
+        """All masks of all prompts: logits (P, M, 4·H, 4·W) and predicted IoU (P, M), float32.
 
-        M is 3 with `multimask` (the masks of an ambiguous prompt), else 1. Differentiable.
+        M is 3 with `multimask` (the answers to an ambiguous prompt), else 1. Arguments are those of
+        `prepare` and `attend`. Differentiable.
         """
         shared_dense = dense if dense.shape[2:] == (1, 1) else None
         context = self.prepare(embedding_BCHW, image_pe_1CHW, shared_dense_1C11=shared_dense)
-        tokens = self.attend(context, sparse_PTC, dense, image_index_P=image_index_P)
-        chosen = torch.arange(1, NUM_MASKS) if multimask else torch.arange(1)
-        chosen = chosen.to(sparse_PTC.device)
-        p, m = len(sparse_PTC), len(chosen)
-        prompts = torch.arange(p, device=chosen.device).repeat_interleave(m)
-        logits = self.masks(tokens, prompts, chosen.repeat(p))
-        return logits.unflatten(0, (p, m)), tokens.iou_P4[:, chosen]
+        chosen = slice(1, NUM_MASKS) if multimask else slice(0, 1)
+        p = len(sparse_PTC)
+        step = max(p, 1) if torch.is_grad_enabled() else prompts_per_chunk(embedding_BCHW.device)
+        logits, iou = [], []
+        for i in range(0, p, step):
+            at = slice(i, i + step)
+            tokens = self.attend(
+                context,
+                sparse_PTC[at],
+                dense if shared_dense is not None else dense[at],
+                image_index_P=None if image_index_P is None else image_index_P[at],
+            )
+            logits.append(self._join(list(self._draw(tokens, None, chosen)), tokens.grid_hw))
+            iou.append(tokens.iou_P4[:, chosen])
+        return torch.cat(logits), torch.cat(iou)
+
+    def _own_tiles(
+        self, context: ImageContext, dense: Tensor, p: int, image_index_P: Tensor | None
+    ) -> list[Tensor]:
+        """Image tokens of each prompt's own: its image's embedding plus its dense embedding."""
+        if len(context.tiles_BnC[0]) > 1 and image_index_P is None:
+            raise ValueError("the context holds several images: image_index_P must say which")
+        dense_PNC = dense.flatten(2).transpose(1, 2)
+        start, tiles = 0, []
+        for tile in context.tiles_BnC:
+            stop = start + tile.shape[1]
+            x = tile if len(tile) == 1 or image_index_P is None else tile[image_index_P]
+            part = dense_PNC if dense_PNC.shape[1] == 1 else dense_PNC[:, start:stop]
+            tiles.append((x + part).expand(p, -1, -1))
+            start = stop
+        return tiles
+
+    def _draw(
+        self, tokens: DecodedTokens, prompts: Tensor | None, masks: slice
+    ) -> Iterator[Tensor]:
+        """Logits of some prompts' masks per tile, (P, M, n, 16), the 16 pixels of a cell last.
+
+        A transposed convolution whose stride is its kernel's size is a product per cell. Cells stay
+        in rows, so that nothing of the upscaled map's size is ever moved around.
+        """
+        up1, norm, _, up2, _ = self.output_upscaling
+        assert isinstance(up1, nn.ConvTranspose2d) and isinstance(up2, nn.ConvTranspose2d)
+        assert isinstance(norm, LayerNorm2d)
+        picked = tokens.mask_tokens_P4C if prompts is None else tokens.mask_tokens_P4C[prompts]
+        wanted = range(*masks.indices(NUM_MASKS))
+        hyper_PMC = torch.stack(
+            [self.output_hypernetworks_mlps[i](picked[:, i]) for i in wanted], dim=1
+        )
+        weight1, bias1 = up1.weight.permute(2, 3, 1, 0).flatten(0, 2), up1.bias
+        weight2, bias2 = up2.weight.permute(2, 3, 1, 0).flatten(0, 2), up2.bias
+        assert bias1 is not None and bias2 is not None
+        for tile in tokens.tiles_PnC:
+            x = tile if prompts is None else tile[prompts]
+            p, n, _ = x.shape
+            x = F.linear(x, weight1, bias1.repeat(4)).view(p, n, 4, -1)
+            x = F.gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
+            x = F.gelu(F.linear(x, weight2, bias2.repeat(4))).view(p, n * 16, -1)
+            yield torch.bmm(hyper_PMC, x.transpose(1, 2)).view(p, len(wanted), n, 16)
+
+    def _join(self, parts: list[Tensor], grid_hw: tuple[int, int]) -> Tensor:
+        """Tiles of cells (..., n, 16) to maps (..., 4·H, 4·W), float32."""
+        h, w = grid_hw
+        cells = torch.cat(parts, dim=-2).float()
+        lead = cells.shape[:-2]
+        # A cell's 16 pixels: (row, column) of the first upscaling, then of the second.
+        pixels = cells.view(-1, h, w, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+        return pixels.reshape(*lead, 4 * h, 4 * w)

@@ -23,7 +23,10 @@ class FourierPositions(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """xy: (..., 2) in [0, 1] of the model's input frame, float32. Returns (..., C)."""
-        angles = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
+        from_centre = 2 * xy - 1
+        of_x, of_y = self.positional_encoding_gaussian_matrix
+        # Not a matrix product: autocast and TF32 would round the position itself.
+        angles = 2 * math.pi * (from_centre[..., :1] * of_x + from_centre[..., 1:] * of_y)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
@@ -52,17 +55,16 @@ class PromptEncoder(nn.Module):
     def image_pe(self) -> Tensor:
         """Positional encoding of the image embedding's cells, (1, C, S/16, S/16)."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
-        centres = (
-            torch.arange(self.grid, device=matrix.device, dtype=torch.float32) + 0.5
-        ) / self.grid
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        cells = torch.arange(self.grid, device=matrix.device, dtype=torch.float32)
+        y, x = torch.meshgrid((cells + 0.5) / self.grid, (cells + 0.5) / self.grid, indexing="ij")
         pe_HWC: Tensor = self.pe_layer(torch.stack([x, y], dim=-1))
         return pe_HWC.permute(2, 0, 1)[None]
 
     def forward(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Returns sparse_PTC and dense: (P, C, S/16, S/16), or (1, C, 1, 1) where there are no masks.
+        """Returns the sparse tokens (P, T, C) and the dense embedding (P, C, S/16, S/16).
 
-        As in the published model a padding point follows the points where there is no box.
+        Prompts without masks share one dense embedding, (1, C, 1, 1). As in the published model, a
+        padding point follows the points where there is no box.
         """
         tokens = []
         if prompts.points_PN2 is not None and prompts.labels_PN is not None:
@@ -86,9 +88,8 @@ class PromptEncoder(nn.Module):
 
     def _embed_points(self, points_PN2: Tensor, labels_PN: Tensor) -> Tensor:
         # A coordinate names a pixel; its centre is half a pixel on.
-        positions = self.pe_layer((points_PN2.float() + 0.5) / self.image_size)
-        types = torch.cat(
-            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
-        )
+        positions: Tensor = self.pe_layer((points_PN2.float() + 0.5) / self.image_size)
+        kinds = (self.not_a_point_embed, *self.point_embeddings)
+        types = torch.cat([kind.weight for kind in kinds if isinstance(kind, nn.Embedding)])
         positions = positions.masked_fill((labels_PN == PADDING)[..., None], 0.0)
         return positions + types[labels_PN.long() + 1]

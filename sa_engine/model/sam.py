@@ -50,7 +50,7 @@ class Sam(nn.Module):
         return self.pixel_mean.device
 
     def preprocess(self, image_BCHW: Tensor) -> Tensor:
-        """Normalise RGB values in [0, 255] and pad with zeros, right and bottom, to the model's square.
+        """Normalise RGB in [0, 255]; pad with zeros, right and bottom, to the model's square.
 
         image_BCHW: (B, 3, h, w) or (3, h, w), h and w at most image_size.
         """
@@ -76,7 +76,7 @@ class Sam(nn.Module):
         multimask: bool,
         image_index_P: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (P, M, S/4, S/4) and predicted IoU (P, M); see `MaskDecoder.forward`."""
+        """Logits (P, M, S/4, S/4) and predicted IoU (P, M); see `MaskDecoder.forward`."""
         sparse, dense = self.prompt_encoder(prompts)
         out: tuple[Tensor, Tensor] = self.mask_decoder(
             embedding_BCHW,

@@ -1,7 +1,7 @@
 """The TinyViT image encoder, as the public MobileSAM uses it ("vit_t").
 
-Source: Wu et al., "TinyViT" (ECCV 2022), the 5M size; Zhang et al., "Faster Segment Anything" (2023),
-which keeps the third downsampling at stride 1 so that the embedding is 1/16 of the image.
+Source: Wu et al., "TinyViT" (ECCV 2022), the 5M size; Zhang et al., "Faster Segment Anything"
+(2023), which gives the third downsampling stride 1, so that the embedding is 1/16 of the image.
 """
 
 import torch
@@ -138,15 +138,14 @@ class TinyVitBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BHWC = x_BCHW.permute(0, 2, 3, 1)
-        _, h, w, c = x_BHWC.shape
+        _, h, w, _ = x_BHWC.shape
         windows, padded_hw = to_windows(x_BHWC, self.window)
-        mixed = self.attn(windows.view(-1, self.window * self.window, c))
-        mixed = mixed.view(-1, self.window, self.window, c)
+        mixed = self.attn(windows.flatten(1, 2)).view(windows.shape)
         mixed = from_windows(mixed, padded_hw=padded_hw, size_hw=(h, w))
         x_BHWC = x_BHWC + self.drop_path(mixed)
         x_BHWC = self.local_conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x_BHWC = x_BHWC + self.drop_path(self.mlp(x_BHWC))
-        return x_BHWC.permute(0, 3, 1, 2)
+        out: Tensor = x_BHWC + self.drop_path(self.mlp(x_BHWC))
+        return out.permute(0, 3, 1, 2)
 
 
 class Stage(nn.Module):
@@ -160,7 +159,9 @@ class Stage(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         for block in self.blocks:
             x_BCHW = block(x_BCHW)
-        return x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        if self.downsample is not None:
+            x_BCHW = self.downsample(x_BCHW)
+        return x_BCHW
 
 
 class TinyVit(nn.Module):

@@ -24,7 +24,7 @@ class PatchEmbed(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention over a square of tokens with relative positions, decomposed into rows and columns.
+    """Self-attention over a square of tokens with relative positions, by rows and by columns.
 
     score(i, j) = q_i·k_j / sqrt(d) + q_i·Rh[y_i − y_j] + q_i·Rw[x_i − x_j].
     """
@@ -81,7 +81,7 @@ class VitBlock(nn.Module):
 
 
 class Vit(nn.Module):
-    """Image encoder: (B, 3, S, S) normalised pixels to a (B, out_channels, S/16, S/16) embedding."""
+    """Image encoder: normalised pixels (B, 3, S, S) to embeddings (B, channels, S/16, S/16)."""
 
     def __init__(
         self,
