@@ -1,0 +1,229 @@
+"""Everything mode: an image in, the records of all its masks out.
+
+Source: "Segment Anything", section 4 (fully automatic stage) and appendix B. Results equal those of
+the published `SamAutomaticMaskGenerator`: the same masks in the same order with the same scores.
+The order of work differs: what an image's prompts share is done once, masks are drawn only where
+the predicted IoU is above its threshold, and full resolution is computed only along outlines
+(`tiles`), so that memory does not grow with the number of masks times the image's size.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sa_engine.automask import filters, outlines
+from sa_engine.automask.config import GeneratorConfig
+from sa_engine.automask.crops import Crop, crop_boxes
+from sa_engine.automask.filters import Candidates
+from sa_engine.automask.finish import clean_and_limit, drop_overlapping
+from sa_engine.automask.point_grid import Points, grids
+from sa_engine.automask.steps import NoTimes, Step, StepTimes
+from sa_engine.automask.tiles import measure, tiling
+from sa_engine.dataset.records import MaskRecord, Stage
+from sa_engine.masks import rle as run_lengths
+from sa_engine.model.mask_decoder import prompts_per_chunk
+from sa_engine.model.prompts import FOREGROUND, Prompts
+from sa_engine.model.sam import Sam
+
+
+class MaskGenerator:
+    """Generates the masks of whole images with one model and one configuration.
+
+    It may be used for any number of images; nothing is kept between them.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        config: GeneratorConfig,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        times: StepTimes | None = None,
+    ) -> None:
+        """Put the model on a device in a precision.
+
+        device: "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", "bf16" or "fp16", of encoder and decoder.
+        times: adds up seconds per step, for benchmarks.
+        """
+        self.config = config
+        self._sam = sam.to(device).eval()
+        self._device = torch.device(device)
+        self._grids = grids(config)
+        self._times = times if times is not None else NoTimes(self._device)
+
+    @torch.inference_mode()
+    def generate(self, rgb_HW3: NDArray[np.uint8]) -> list[MaskRecord]:
+        """All masks of an image.
+
+        rgb_HW3: upright RGB, uint8.
+        Returns records of stage "automatic", in the published generator's order: by predicted IoU
+        within a crop; with crops, the most zoomed first.
+
+        Raises ValueError for an array that is not (H, W, 3) uint8 with at least one pixel.
+        """
+        if (
+            rgb_HW3.dtype != np.uint8
+            or rgb_HW3.ndim != 3
+            or rgb_HW3.shape[2] != 3
+            or not rgb_HW3.size
+        ):
+            raise ValueError(f"an image is (H, W, 3) uint8; got {rgb_HW3.shape} {rgb_HW3.dtype}")
+        size_hw = (rgb_HW3.shape[0], rgb_HW3.shape[1])
+        crops = crop_boxes(
+            size_hw, layers=self.config.crop_n_layers, overlap_ratio=self.config.crop_overlap_ratio
+        )
+        found = [
+            self._search(embedding_1CHW, input_hw, index, crops, size_hw)
+            for index, input_hw, embedding_1CHW in self._embed(rgb_HW3, crops)
+        ]
+        with self._times.measure(Step.SUPPRESS):
+            candidates = filters.concatenate(found)
+            if len(crops) > 1:
+                candidates = filters.suppress_between_crops(candidates, crops, self.config)
+        with self._times.measure(Step.RUN_LENGTHS):
+            records = [
+                _record(candidates, i, crops, image_size_hw=size_hw) for i in range(len(candidates))
+            ]
+        with self._times.measure(Step.CLEAN):
+            records = clean_and_limit(records, image_size_hw=size_hw, config=self.config)
+            return drop_overlapping(records, self.config)
+
+    def _embed(
+        self, rgb_HW3: NDArray[np.uint8], crops: Sequence[Crop]
+    ) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
+        """Index, size in the model's input, and embedding (1, C, H, W) of every crop, in order.
+
+        Crops of a layer go through the encoder some at a time; only theirs are held.
+        """
+        at_once = self.config.crops_per_batch or (1 if self._device.type == "cpu" else 16)
+        for _, layer in groupby(enumerate(crops), key=lambda pair: pair[1].layer):
+            while batch := list(islice(layer, at_once)):
+                with self._times.measure(Step.RESIZE):
+                    inputs = [
+                        resize_longest_side(
+                            rgb_HW3[crop.y0 : crop.y1, crop.x0 : crop.x1], self._sam.image_size
+                        )
+                        for _, crop in batch
+                    ]
+                with self._times.measure(Step.ENCODE):
+                    squares = [
+                        self._sam.preprocess(
+                            torch.from_numpy(x).to(self._device).permute(2, 0, 1).float()
+                        )
+                        for x in inputs
+                    ]
+                    embeddings = self._sam.encode_image(torch.stack(squares))
+                for position, (index, _) in enumerate(batch):
+                    height, width = inputs[position].shape[:2]
+                    yield index, (height, width), embeddings[position : position + 1]
+
+    def _search(
+        self,
+        embedding_1CHW: Tensor,
+        input_hw: tuple[int, int],
+        index: int,
+        crops: Sequence[Crop],
+        size_hw: tuple[int, int],
+    ) -> Candidates:
+        """Prompt one crop with its grid and filter what comes back."""
+        crop = crops[index]
+        points_P2 = self._grids[crop.layer] * np.array(crop.size_hw[::-1])
+        tiles = tiling(
+            size_hw=crop.size_hw,
+            input_hw=input_hw,
+            image_size=self._sam.image_size,
+            low_size=self._sam.image_size // 4,
+            device=str(self._device),
+        )
+        kept = []
+        for logits_KHW, iou_K, point_K in self._masks(embedding_1CHW, points_P2, crop, input_hw):
+            with self._times.measure(Step.MEASURE):
+                measured = measure(
+                    logits_KHW,
+                    tiles,
+                    threshold=self._sam.mask_threshold,
+                    offset=self.config.stability_score_offset,
+                )
+                kept.append(
+                    filters.stable_and_whole(
+                        measured,
+                        predicted_iou_K=iou_K.cpu().numpy(),
+                        points_xy_K2=points_P2[point_K.cpu().numpy()] + (crop.x0, crop.y0),
+                        crop=crop,
+                        crop_index=index,
+                        image_size_hw=size_hw,
+                        config=self.config,
+                    )
+                )
+        with self._times.measure(Step.SUPPRESS):
+            return filters.suppress_within_crop(filters.concatenate(kept), self.config)
+
+    def _masks(
+        self,
+        embedding_1CHW: Tensor,
+        points_P2: Points,
+        crop: Crop,
+        input_hw: tuple[int, int],
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Logits (K, low, low), predicted IoU (K,) and point index (K,) of confident masks.
+
+        A few at a time, by point and then by mask.
+        """
+        decoder, prompt_encoder = self._sam.mask_decoder, self._sam.prompt_encoder
+        scale = np.array([input_hw[1] / crop.size_hw[1], input_hw[0] / crop.size_hw[0]])
+        points = torch.from_numpy((points_P2 * scale).astype(np.float32)).to(self._device)
+        labels = torch.full((len(points), 1), FOREGROUND, device=self._device)
+        at_once = self.config.points_per_batch or prompts_per_chunk(self._device)
+        context = None
+        for begin in range(0, len(points), at_once):
+            with self._times.measure(Step.PROMPT):
+                some = slice(begin, begin + at_once)
+                sparse_PTC, dense_1C11 = prompt_encoder(
+                    Prompts(points_PN2=points[some, None], labels_PN=labels[some])
+                )
+                if context is None:
+                    context = decoder.prepare(
+                        embedding_1CHW, prompt_encoder.image_pe(), shared_dense_1C11=dense_1C11
+                    )
+                tokens = decoder.attend(context, sparse_PTC, dense_1C11)
+                # The first mask answers several prompts; a single point is ambiguous.
+                iou_P3 = tokens.iou_P4[:, 1:]
+                prompt_K, mask_K = filters.confident(iou_P3, self.config)
+            if not len(prompt_K):
+                continue
+            with self._times.measure(Step.DRAW):
+                logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
+            yield logits_KHW, iou_P3[prompt_K, mask_K], prompt_K + begin
+
+
+def resize_longest_side(rgb_HW3: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize so that the longer side has `side` pixels, with PIL's antialiased bilinear filter."""
+    height, width = rgb_HW3.shape[:2]
+    scale = side / max(height, width)
+    size = (int(width * scale + 0.5), int(height * scale + 0.5))
+    return np.array(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.BILINEAR))
+
+
+def _record(
+    found: Candidates, i: int, crops: Sequence[Crop], *, image_size_hw: tuple[int, int]
+) -> MaskRecord:
+    crop = crops[found.crop_N[i]]
+    rle = outlines.encode(found.masks[i], origin_xy=(crop.x0, crop.y0), image_size_hw=image_size_hw)
+    x, y = found.points_xy_N2[i].tolist()
+    return MaskRecord(
+        segmentation=rle,
+        bbox_xywh=run_lengths.bbox_xywh(rle),
+        area=run_lengths.area(rle),
+        stage=Stage.AUTOMATIC,
+        predicted_iou=float(found.predicted_iou_N[i]),
+        stability_score=float(found.stability_N[i]),
+        crop_box_xywh=crop.xywh,
+        point_coords_xy=((x, y),),
+    )
