@@ -165,13 +165,14 @@ def match(annotations: AnnotationSource, listing: SourceList) -> Matched:
             f"none of the {len(annotations.images)} images of the annotations{example} is among "
             f"the {len(names)} pictures given: give the folder that holds them with --images"
         )
-    positions = sorted(places)
+    unlisted = len(names) - len(places)
+    positions = range(len(names)) if annotations.unlisted_are_empty else sorted(places)
     sources = listing.take(positions)
     indices = {
-        source.name: tuple(places[position])
+        source.name: tuple(places.get(position, ()))
         for source, position in zip(sources, positions, strict=True)
     }
-    return Matched(sources, indices, tuple(notes), len(names) - len(places))
+    return Matched(sources, indices, tuple(notes), unlisted)
 
 
 def _image_listing(run: ImportRun, annotations: AnnotationSource) -> SourceList:

@@ -13,12 +13,15 @@ from sa_engine.automask.config import GeneratorConfig, resolve
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.dataset.images import StoredImage
 from sa_engine.dataset.inputs import Source, list_sources
-from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
+from sa_engine.dataset.manifest import Manifest, ModelRef, Option, open_output
 from sa_engine.dataset.records import MaskRecord, Stage
-from sa_engine.dataset.storage import open_folder
+from sa_engine.dataset.storage import open_folder, sha256_of
 from sa_engine.errors import UsageError
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
 from sa_engine.pipelines.work import Annotate, Reading
+
+SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
+"""Parameters of the generator that change no mask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +95,12 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]
-    folder = open_folder(run.out)
+    with checkpoint.open("rb") as file:
+        sha256 = sha256_of(file)
     manifest = Manifest(
         stage=Stage.AUTOMATIC,
-        model=ModelRef(name=card.name, sha256=card.sha256),
-        options={},
+        model=ModelRef(name=card.name, sha256=sha256),
+        options=_manifest_options(run, generator, precision),
         num_images=len(sources),
         images_per_shard=run.images_per_shard,
     )
@@ -105,5 +109,24 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
         checkpoint=checkpoint, generator=generator, device=run.device, precision=precision
     )
     return run_workers(
-        folder, annotator, reading=run.reading, workers=run.workers, progress=progress
+        open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
+
+
+def _manifest_options(
+    run: AutomaticRun, generator: GeneratorConfig, precision: str
+) -> dict[str, Option]:
+    """Every option that changes the result, as the command line names it."""
+    options: dict[str, Option] = {
+        field.name.replace("_", "-"): getattr(generator, field.name)
+        for field in fields(generator)
+        if field.name not in SPEED_ONLY
+    }
+    return {
+        **options,
+        "precision": precision,
+        "limit": run.limit,
+        "shortest-side": run.reading.shortest_side,
+        "max-pixels": run.reading.max_pixels,
+        "no-images": not run.reading.keep_images,
+    }

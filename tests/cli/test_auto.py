@@ -1,0 +1,190 @@
+"""`sa-engine auto` as a user runs it: results, bad input, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from tests.cli.conftest import Run, command_line, environment
+
+
+def photograph(seed: int, size_wh: tuple[int, int] = (96, 64)) -> Image.Image:
+    """Coloured boxes on a gradient."""
+    draw = np.random.default_rng(seed)
+    width, height = size_wh
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[...] = np.linspace(0, 160, width, dtype=np.uint8)[None, :, None]
+    for _ in range(4):
+        x, y = draw.integers(0, width - 20), draw.integers(0, height - 20)
+        pixels[y : y + 18, x : x + 18] = draw.integers(0, 256, 3)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Good and bad files under names that make trouble."""
+    folder = tmp_path / "my photographs"
+    (folder / "sub.folder").mkdir(parents=True)
+    photograph(1).save(folder / "a.b.c.jpg")
+    photograph(2).save(folder / "mit Umlaut ä.png")
+    photograph(3).save(folder / "sub.folder" / "grau.png")
+    (folder / "broken.jpg").write_bytes((folder / "a.b.c.jpg").read_bytes()[:400])
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def options(folder: Path, out: Path, model: Path) -> list[str | Path]:
+    """A small, quick run."""
+    return [
+        "auto", "--images", folder, "--out", out, "--checkpoint", model,
+        "--points-per-side", "4", "--images-per-shard", "2", "--precision", "fp32",
+    ]  # fmt: skip
+
+
+def test_a_folder_becomes_a_dataset(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = sa_engine(*options(photographs, out, small_model))
+    assert done.returncode == 3, done.stderr
+    assert "3 images" in done.stdout
+    assert "1 failed (truncated)" in done.stdout or "1 failed (unreadable)" in done.stdout
+    assert "failed: broken.jpg" in done.stderr
+
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["stage"] == "automatic"
+    assert manifest["model"]["name"] == "random"
+    assert (manifest["num_images"], manifest["num_shards"]) == (4, 2)
+    assert manifest["options"]["points-per-side"] == 4
+
+    rows = pq.read_table([out / "sa_000000.parquet", out / "sa_000001.parquet"]).to_pylist()
+    assert [row["image_id"] for row in rows] == [1, 2, 3, 4]
+    assert [row["source"] for row in rows] == [
+        "a.b.c.jpg", "broken.jpg", "mit Umlaut ä.png", "sub.folder/grau.png"
+    ]  # fmt: skip
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
+
+    with tarfile.open(out / "sa_000000.tar") as shard:
+        names = shard.getnames()
+        record = json.load(shard.extractfile("sa_1.json"))
+        stored = shard.extractfile("sa_1.jpg").read()
+    assert names == ["sa_1.jpg", "sa_1.json"]
+    assert stored == (photographs / "a.b.c.jpg").read_bytes()
+    assert record["image"] == {
+        "image_id": 1, "width": 96, "height": 64, "file_name": "sa_1.jpg"
+    }  # fmt: skip
+    assert record["annotations"]
+    for annotation in record["annotations"]:
+        mask = coco_mask.decode(annotation["segmentation"])
+        assert mask.shape == (64, 96)
+        assert annotation["area"] == mask.sum() > 0
+        assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
+        assert annotation["stage"] == "automatic"
+        assert annotation["crop_box"] == [0, 0, 96, 64]
+        assert len(annotation["point_coords"]) == 1
+
+
+def test_other_options_on_the_same_output_are_named(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    arguments = options(photographs, tmp_path / "out", small_model)
+    assert sa_engine(*arguments).returncode == 3
+    again = sa_engine(*arguments)
+    assert (again.returncode, "4 of them done before" in again.stdout) == (3, True)
+    other = sa_engine(*arguments, "--box-nms-thresh", "0.5")
+    assert other.returncode == 2
+    assert other.stderr.startswith("Error:")
+    assert "--box-nms-thresh = 0.7, this run has 0.5" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--images", "nowhere", "--out", "out"], "nowhere"),
+        (["--images", "empty", "--out", "out"], "no image"),
+        (["--images", "one.png", "--out", "out", "--model", "vit_x"], "vit_x"),
+        (["--images", "one.png", "--out", "out", "--checkpoint", "one.png"], "one.png"),
+        (["--images", "one.png", "--out", "out", "--checkpoint", "none.pth"], "none.pth"),
+        (["--images", "one.png", "--out", "one.png"], "one.png"),
+        (["--images", "one.png", "--out", "full"], "full"),
+        (["--images", "one.png", "--out", "out", "--pred-iou-thresh", "1.5"], "pred_iou_thresh"),
+        (["--images", "one.png", "--out", "out", "--num-shards", "3"], "--shard-index"),
+    ],
+)
+def test_a_users_mistake_is_one_line(
+    sa_engine: Run, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    photograph(1).save(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.doc").write_text("do not lose this")
+    done = sa_engine("auto", *arguments)
+    assert done.returncode in (1, 2), done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("Error: ")
+    assert words in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option_is_a_usage_error(sa_engine: Run) -> None:
+    done = sa_engine("auto", "--imagess", "x")
+    assert done.returncode == 2
+    assert "--images" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_write_permission_is_one_line(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    done = sa_engine(*options(photographs, tmp_path / "locked" / "out", small_model))
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+
+
+def test_killed_in_the_middle_it_ends_with_the_same_bytes(
+    sa_engine: Run, shared_data: Path, small_model: Path, tmp_path: Path
+) -> None:
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    fixtures = shared_data / "fixtures" / "images"
+    assert sa_engine(*options(fixtures, calm, small_model)).returncode == 0
+    kills = 0
+    while kills < 3:
+        process = subprocess.Popen(
+            command_line(*options(fixtures, killed, small_model)),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        before = progress_of(killed)
+        until = time.monotonic() + 120
+        while process.poll() is None and progress_of(killed) <= before:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        # The whole process group, as when a machine goes down.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert not (killed / "sa_000004_stats.json").exists()
+    assert sa_engine(*options(fixtures, killed, small_model)).returncode == 0
+    for path in sorted(calm.iterdir()):
+        if not path.name.endswith("_stats.json"):
+            assert path.read_bytes() == (killed / path.name).read_bytes(), path.name
+    assert sorted(p.name for p in calm.iterdir()) == sorted(p.name for p in killed.iterdir())
+
+
+def progress_of(out: Path) -> int:
+    """Bytes that a run has written of its shards so far."""
+    return sum(path.stat().st_size for path in [*out.glob("sa_*.tar"), *out.glob(".work/*.tar")])
