@@ -1,7 +1,7 @@
 """Stage 3: masks for photographs without people (paper, section 4, "Fully automatic stage")."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
