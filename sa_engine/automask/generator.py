@@ -30,6 +30,8 @@ from sa_engine.model.mask_decoder import prompts_per_chunk
 from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class MaskGenerator:
     """Generates the masks of whole images with one model and one configuration.
@@ -46,14 +48,17 @@ class MaskGenerator:
         precision: str = "fp32",
         times: StepTimes | None = None,
     ) -> None:
-        """Put the model on a device in a precision.
+        """Put the model on a device, in a precision; the model itself is changed, not a copy.
 
         device: "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", "bf16" or "fp16", of encoder and decoder.
+        precision: "fp32", "bf16" or "fp16": the numbers of image encoder and mask decoder. Prompts
+            and all that follows the low-resolution logits stay in fp32.
         times: adds up seconds per step, for benchmarks.
         """
         self.config = config
         self._sam = sam.to(device).eval()
+        self._sam.image_encoder.to(_DTYPES[precision])
+        self._sam.mask_decoder.to(_DTYPES[precision])
         self._device = torch.device(device)
         self._grids = grids(config)
         self._times = times if times is not None else NoTimes(self._device)
@@ -207,7 +212,7 @@ def resize_longest_side(rgb_HW3: NDArray[np.uint8], side: int) -> NDArray[np.uin
     """Resize so that the longer side has `side` pixels, with PIL's antialiased bilinear filter."""
     height, width = rgb_HW3.shape[:2]
     scale = side / max(height, width)
-    size = (int(width * scale + 0.5), int(height * scale + 0.5))
+    size = (max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1))
     return np.array(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.BILINEAR))
 
 
