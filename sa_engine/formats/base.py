@@ -8,7 +8,6 @@ at once and shards of images can be made in any order and by any process.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from sa_engine.dataset.records import Stage
@@ -53,6 +52,7 @@ class Loss(StrEnum):
     UNSUPPORTED_SHAPE = "unsupported-shape"
     ROTATED_VIEW = "rotated-view"
     CANCELLED = "cancelled"
+    PREDICTION = "prediction"
     BAD_RECORD = "not-an-annotation"
     BAD_FILE = "bad-file"
     BOX_FAILED = "box-without-area"
@@ -87,6 +87,7 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Loss.UNSUPPORTED_SHAPE: "points, lines, cuboids and the like have no area",
     Loss.ROTATED_VIEW: "drawn on a view that the annotator had rotated",
     Loss.CANCELLED: "the annotator skipped or cancelled it",
+    Loss.PREDICTION: "a model made it, and nobody took it over",
     Loss.BAD_RECORD: "the record is not an annotation as the format has them",
     Loss.BAD_FILE: "the file of this image's annotations cannot be read",
     Loss.BOX_FAILED: "the box has no area inside the image, or the model found nothing in it",
@@ -162,15 +163,13 @@ class ListedImage:
     """An image that a source speaks of.
 
     file_name: as the source writes it; it may be unsafe or of another machine.
-    size_hw: (height, width) that the annotations were made for, where the source says so.
     other_names: further names to look for, where the first may be mangled.
-    without_ending: the names have no ending; any image ending will do.
+    any_ending: names without their ending, to look for when no whole name is found.
     """
 
     file_name: str
-    size_hw: tuple[int, int] | None = None
     other_names: tuple[str, ...] = ()
-    without_ending: bool = False
+    any_ending: tuple[str, ...] = ()
 
 
 class AnnotationSource(Protocol):
@@ -192,8 +191,17 @@ class AnnotationSource(Protocol):
         ...
 
     @property
-    def image_folder(self) -> Path | None:
-        """Where the source's images lie by that format's custom; None if there is none."""
+    def image_folder(self) -> str | None:
+        """Where the source's images lie by that format's custom, as `list_sources` takes it."""
+        ...
+
+    @property
+    def unlisted_are_empty(self) -> bool:
+        """Whether pictures that the source does not speak of are known to hold no object."""
+        ...
+
+    def size_hw(self, index: int) -> tuple[int, int] | None:
+        """(height, width) of the picture that image `index` was annotated on, if it says so."""
         ...
 
     def count(self, index: int) -> int:

@@ -9,89 +9,91 @@ annotators are "1", "2", … in the order of the file. These are regions, not ob
 most of the picture, and one can be several pieces.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import labelmaps, matfile
 from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage, Loss, Note
-from sa_engine.formats.folders import files_below
+from sa_engine.formats.folders import FilePerImage, files_below, stem
+
+Partitions = list[NDArray[Any]]
 
 
-class BsdsSource:
+class BsdsSource(FilePerImage[Partitions]):
     """A folder of `.mat` files, or one of them. See `AnnotationSource`."""
 
-    categories: Sequence[Mapping[str, Any]] = ()
-    notes: Sequence[Note] = ()
-
     def __init__(self, path: Path) -> None:
+        super().__init__(files_below(path, (".mat",)))
         self._root = path if path.is_dir() else path.parent
-        self._names = files_below(path, (".mat",))
-        # Not the ending alone: that would be the MATLAB file's.
-        self.images = [ListedImage(name[:-4], without_ending=True) for name in self._names]
+        self.images = [ListedImage(f.name, any_ending=(stem(f.name),)) for f in self._files]
 
     @property
-    def image_folder(self) -> Path | None:
+    def image_folder(self) -> str | None:
         """`images` beside the folder of `.mat` files, as in the archive."""
-        for folder in (self._root, *self._root.parents):
+        for folder in (self._root, *self._root.absolute().parents):
             if (folder / "images").is_dir():
-                return folder / "images"
+                return str(folder / "images")
         return None
 
+    def size_hw(self, index: int) -> tuple[int, int] | None:
+        """The size of the first person's partition."""
+        partitions = self.content(index)
+        if not partitions:
+            return None
+        height, width = partitions[0].shape
+        return height, width
+
     def count(self, index: int) -> int:
-        """See `AnnotationSource.count`."""
-        try:
-            return sum(np.unique(labels[labels > 0]).size for labels in self._partitions(index))
-        except AnnotationError:
-            return 0
+        """Regions of all people."""
+        return sum(map(_num_regions, self.content(index) or ()))
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
-        try:
-            partitions = self._partitions(index)
-        except AnnotationError:
-            return ImportedImage(notes=(Note(Loss.BAD_FILE, self._names[index]),))
+        partitions = self.content(index)
+        if partitions is None:
+            return self.unreadable(index)
         masks: list[ImportedMask] = []
         notes: list[Note] = []
         for person, labels in enumerate(partitions, start=1):
             if labels.shape != size_hw:
-                regions = np.unique(labels[labels > 0]).size
-                notes.append(Note(Loss.IMAGE_SIZE, f"annotator {person}", regions))
+                notes.append(Note(Loss.IMAGE_SIZE, f"annotator {person}", _num_regions(labels)))
                 continue
-            for region, mask in labelmaps.split(labels):
-                masks.append(
-                    ImportedMask(
-                        segmentation=mask,
-                        name=f"annotator {person}, region {region}",
-                        annotator=str(person),
-                        attributes={"region": region},
-                    )
+            masks += [
+                ImportedMask(
+                    segmentation=mask,
+                    name=f"annotator {person}, region {region}",
+                    annotator=str(person),
+                    attributes={"region": region},
                 )
-        return ImportedImage(
-            masks=tuple(masks),
-            notes=tuple(notes),
-            attributes={"num_annotators": len(partitions)},
-        )
+                for region, mask in labelmaps.split(labels)
+            ]
+        attributes = {"num_annotators": len(partitions)}
+        return ImportedImage(masks=tuple(masks), notes=tuple(notes), attributes=attributes)
 
-    def _partitions(self, index: int) -> list[Any]:
-        path = self._root / self._names[index]
-        cells = matfile.load(path).get("groundTruth")
+    def parse(self, data: bytes) -> Partitions:
+        """The label maps of all people."""
+        cells = matfile.parse(data).get("groundTruth")
         if isinstance(cells, dict):
             cells = [cells]
         if not isinstance(cells, list) or not cells:
-            raise AnnotationError(f"{path} has no cell array groundTruth")
-        partitions = []
-        for cell in cells:
-            labels = cell.get("Segmentation") if isinstance(cell, dict) else None
-            if not isinstance(labels, np.ndarray) or labels.ndim != 2:
-                raise AnnotationError(f"{path}: an annotator without a Segmentation")
-            if labels.dtype.kind == "f":
-                whole = np.rint(labels)
-                if not np.isfinite(labels).all() or (whole != labels).any():
-                    raise AnnotationError(f"{path}: labels that are not whole numbers")
-                labels = whole.astype(np.int64)
-            partitions.append(labels)
-        return partitions
+            raise AnnotationError("it has no cell array groundTruth")
+        return [_label_map(cell) for cell in cells]
+
+
+def _label_map(cell: object) -> NDArray[Any]:
+    labels = cell.get("Segmentation") if isinstance(cell, dict) else None
+    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or not labels.size:
+        raise AnnotationError("an annotator has no Segmentation")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (np.rint(labels) != labels).any():
+            raise AnnotationError("labels are not whole numbers")
+        labels = labels.astype(np.int64)
+    return labels
+
+
+def _num_regions(labels: NDArray[Any]) -> int:
+    return int(np.count_nonzero(np.unique(labels)))

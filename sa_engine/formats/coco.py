@@ -16,18 +16,15 @@ import numpy as np
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
 from sa_engine.formats.base import (
-    ImportedBox,
     ImportedImage,
-    ImportedMask,
     ListedImage,
     Loss,
     Note,
     Repair,
 )
-from sa_engine.formats.fields import engine_fields, text
-from sa_engine.formats.geometry import Shape
+from sa_engine.formats.fields import engine_fields, keepable, text, whole_size
+from sa_engine.formats.gather import Gatherer
 from sa_engine.formats.jsonfile import Element, JsonFile, Span, parse
-from sa_engine.masks.rle import Rle
 
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
 _OWN_KEYS = frozenset(
@@ -37,6 +34,8 @@ _OWN_KEYS = frozenset(
 
 class CocoSource:
     """A COCO (or LVIS) instances file. See `AnnotationSource`."""
+
+    unlisted_are_empty = False
 
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path)
@@ -49,16 +48,21 @@ class CocoSource:
         self.images: Sequence[ListedImage] = index.images
         self.categories: Sequence[Mapping[str, Any]] = index.categories
         self._category_names = index.category_names()
-        self._image_spans = index.image_spans
+        self._image_spans, self._sides = index.image_spans, index.image_sides
         self._repeated_ids = index.repeated_ids()
         self._first, self._offsets, self._sizes = index.annotations_by_image()
         self.notes: Sequence[Note] = index.all_notes()
 
     @property
-    def image_folder(self) -> Path | None:
+    def image_folder(self) -> str | None:
         """`images` beside the file, or the file's own folder."""
         beside = self._file.path.parent / "images"
-        return beside if beside.is_dir() else self._file.path.parent
+        return str(beside if beside.is_dir() else self._file.path.parent)
+
+    def size_hw(self, index: int) -> tuple[int, int] | None:
+        """See `AnnotationSource.size_hw`."""
+        height, width = self._sides[2 * index : 2 * index + 2]
+        return (height, width) if height else None
 
     def count(self, index: int) -> int:
         """See `AnnotationSource.count`."""
@@ -91,74 +95,45 @@ class CocoSource:
         offset, size = self._image_spans[2 * index : 2 * index + 2]
         record, _ = self._file.value(Span(offset, size))
         extra = {key: value for key, value in record.items() if key not in _IMAGE_KEYS}
-        return {"source_id": record.get("id"), "file_name": self.images[index].file_name, **extra}
+        name = self.images[index].file_name
+        kept = keepable({"source_id": record.get("id"), "file_name": name, **extra})
+        return dict(kept)
 
 
 class _Annotations:
-    """The annotations of one image, gathered and then filled together."""
+    """The annotations of one image."""
 
     def __init__(
         self, size_hw: tuple[int, int], names: Mapping[Hashable, str], repeated: frozenset[int]
     ) -> None:
-        self._size_hw = size_hw
         self._names = names
         self._repeated = repeated
-        self._masks: list[dict[str, Any]] = []
-        self._shapes: list[tuple[int, Shape]] = []
-        self._boxes: list[ImportedBox] = []
-        self._notes: list[Note] = []
+        self._gatherer = Gatherer(size_hw)
+        self.finish = self._gatherer.finish
 
     def add(self, record: Mapping[str, Any], was_utf8: bool) -> None:
         """Take one annotation's record."""
         name = f"annotation {record.get('id')}"
-        fields, repairs = self._fields(record, name, was_utf8)
+        fields = self._fields(record, name, was_utf8)
         segmentation = record.get("segmentation")
-        if not segmentation:
-            self._add_box(record, fields)
-        elif isinstance(segmentation, dict):
-            found = geometry.foreign_rle(segmentation, self._size_hw)
-            if isinstance(found, Loss):
-                self._notes.append(Note(found, name))
-                return
-            mask, mended = found
-            self._masks.append({**fields, "segmentation": mask, "repairs": (*repairs, *mended)})
-        else:
-            shape = geometry.polygon(segmentation, self._size_hw)
-            if isinstance(shape, Loss):
-                if segmentation == [[]]:
-                    self._add_box(record, fields)
-                else:
-                    self._notes.append(Note(shape, name))
-                return
-            self._shapes.append((len(self._masks), shape))
-            self._masks.append({**fields, "repairs": (*repairs, *shape.repairs)})
-
-    def finish(self, attributes: Mapping[str, Any]) -> ImportedImage:
-        """Everything taken, as one record."""
-        filled = geometry.fill([shape for _, shape in self._shapes], self._size_hw)
-        for (position, _), mask in zip(self._shapes, filled, strict=True):
-            self._masks[position]["segmentation"] = mask
-        masks = []
-        for fields in self._masks:
-            mask = fields["segmentation"]
-            if isinstance(mask, Rle):
-                masks.append(ImportedMask(**fields))
+        if not segmentation or segmentation == [[]]:
+            given = record.get("bbox")
+            box = geometry.box(given) if isinstance(given, list) else None
+            if box is None:
+                self._gatherer.lose(Loss.EMPTY, name)
             else:
-                self._notes.append(Note(mask, fields["name"]))
-        return ImportedImage(
-            masks=tuple(masks),
-            boxes=tuple(self._boxes),
-            notes=tuple(self._notes),
-            attributes=attributes,
-        )
+                self._gatherer.add_box(fields, box)
+        elif isinstance(segmentation, dict):
+            self._gatherer.add(fields, geometry.foreign_rle(segmentation, self._gatherer.size_hw))
+        else:
+            self._gatherer.add(fields, geometry.polygon(segmentation, self._gatherer.size_hw))
 
-    def _fields(
-        self, record: Mapping[str, Any], name: str, was_utf8: bool
-    ) -> tuple[dict[str, Any], list[Repair]]:
+    def _fields(self, record: Mapping[str, Any], name: str, was_utf8: bool) -> dict[str, Any]:
         repairs: list[Repair] = []
         if not was_utf8:
             repairs.append(Repair.ENCODING)
-        if record.get("id") in self._repeated:
+        annotation_id = record.get("id")
+        if isinstance(annotation_id, int) and annotation_id in self._repeated:
             repairs.append(Repair.REPEATED_ID)
         engine, extra = engine_fields(record, _OWN_KEYS)
         category_id = record.get("category_id")
@@ -167,26 +142,18 @@ class _Annotations:
             repairs.append(Repair.UNKNOWN_CATEGORY)
         if category is None:
             category = text(record.get("category"))
-        attributes = {"source_id": record.get("id"), "category_id": category_id, **extra}
-        fields = {
+        attributes = {"source_id": annotation_id, "category_id": category_id}
+        return {
             "name": name,
+            "repairs": repairs,
             "category": category,
             "iscrowd": record.get("iscrowd") in (1, True, "1"),
-            "attributes": {key: value for key, value in attributes.items() if value is not None},
+            "attributes": {
+                **{key: keepable(value) for key, value in attributes.items() if value is not None},
+                **extra,
+            },
             **engine,
         }
-        return fields, repairs
-
-    def _add_box(self, record: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        given = record.get("bbox")
-        box = geometry.box(given) if isinstance(given, list) else None
-        if box is None:
-            self._notes.append(Note(Loss.EMPTY, fields["name"]))
-            return
-        kept = ("name", "category", "annotator", "attributes")
-        self._boxes.append(
-            ImportedBox(box_xywh=box, **{key: fields[key] for key in kept if key in fields})
-        )
 
 
 class _Index:
@@ -196,6 +163,7 @@ class _Index:
         self.has_images = False
         self.images: list[ListedImage] = []
         self.image_spans = array("q")
+        self.image_sides = array("q")
         self.categories: list[Mapping[str, Any]] = []
         self._image_of_slot: dict[int, int] = {}
         self._slots: dict[Hashable, int] = {}
@@ -246,8 +214,8 @@ class _Index:
         """Leave out every image whose id stands for several."""
         if not self._ambiguous:
             return
-        spans, listed = self.image_spans, self.images
-        self.images, self.image_spans = [], array("q")
+        spans, sides, listed = self.image_spans, self.image_sides, self.images
+        self.images, self.image_spans, self.image_sides = [], array("q"), array("q")
         for slot, image in list(self._image_of_slot.items()):
             if slot in self._ambiguous:
                 del self._image_of_slot[slot]
@@ -257,6 +225,7 @@ class _Index:
                 self._image_of_slot[slot] = len(self.images)
                 self.images.append(listed[image])
                 self.image_spans.extend(spans[2 * image : 2 * image + 2])
+                self.image_sides.extend(sides[2 * image : 2 * image + 2])
 
     def all_notes(self) -> list[Note]:
         """Notes on whatever belongs to no image that is left."""
@@ -293,8 +262,9 @@ class _Index:
                 self._notes.append(Note(Repair.REPEATED_IMAGE, name, of_images=True))
             return
         self._image_of_slot[slot] = len(self.images)
-        self.images.append(ListedImage(name, _size(record), others))
+        self.images.append(ListedImage(name, others))
         self.image_spans.extend((element.span.offset, element.span.size))
+        self.image_sides.extend(whole_size(record.get("height"), record.get("width")) or (0, 0))
         if not element.was_utf8:
             self._notes.append(Note(Repair.ENCODING, name, of_images=True))
 
@@ -330,15 +300,3 @@ def _file_names(record: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]
     from_url = "/".join(url.split("?")[0].split("/")[-2:]) if url else None
     names = [each for each in (name, from_url) if each]
     return (names[0], tuple(names[1:])) if names else (None, ())
-
-
-def _size(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    sides = (record.get("height"), record.get("width"))
-    return _whole_pair(sides)
-
-
-def _whole_pair(sides: Sequence[Any]) -> tuple[int, int] | None:
-    if not all(geometry.is_whole(side) and side > 0 for side in sides):
-        return None
-    height, width = sides
-    return int(height), int(width)

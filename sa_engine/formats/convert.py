@@ -76,15 +76,16 @@ def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientati
 
 
 def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> Converted:
-    listed = source.images[index]
-    frame = frame_of(listed.size_hw, picture)
+    file_name = source.images[index].file_name
+    declared_hw = source.size_hw(index)
+    frame = frame_of(declared_hw, picture)
     size_hw = picture.stored_hw if frame is Frame.STORED else picture.upright_hw
     image = source.read(index, size_hw)
     fits = frame is not Frame.SWAPPED or not _is_strange(image)
     if frame is Frame.OTHER or not fits:
         # The picture is another one, or was resized since: the masks would lie in wrong places.
         count = source.count(index)
-        what = f"{listed.file_name}: made for {_text(listed.size_hw)}, is {_text(size_hw)}"
+        what = f"{file_name}: made for {_text(declared_hw)}, is {_text(size_hw)}"
         image = ImportedImage(
             notes=(Note(Loss.IMAGE_SIZE, what, count),) if count else (),
             attributes=image.attributes,
@@ -102,8 +103,8 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
     return Converted(
         masks=to_records(masks),
         boxes=boxes,
-        repaired=tuple(_named(n, listed.file_name) for n in notes if isinstance(n.reason, Repair)),
-        dropped=tuple(_named(n, listed.file_name) for n in notes if isinstance(n.reason, Loss)),
+        repaired=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Repair)),
+        dropped=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Loss)),
         frame=frame,
         attributes=image.attributes,
     )

@@ -41,6 +41,14 @@ def number(value: object) -> float | None:
     return real if math.isfinite(real) else None
 
 
+def whole_size(height: object, width: object) -> tuple[int, int] | None:
+    """(height, width) if both are whole numbers above 0; None otherwise."""
+    if not geometry.is_whole(height) or not geometry.is_whole(width):
+        return None
+    size_hw = (int(height), int(width))  # type: ignore[call-overload]  # just shown to be whole
+    return size_hw if min(size_hw) > 0 and max(size_hw) < 1 << 31 else None
+
+
 def keepable(value: Any, depth: int = 0) -> Any:
     """A JSON value that strict JSON can hold: numbers that are not finite become null."""
     if isinstance(value, float):

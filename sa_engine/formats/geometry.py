@@ -161,7 +161,7 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
-def row_major_runs(
+def row_major_patch(
     counts: NDArray[np.int64], patch_hw: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
     """A (h, w) patch from row-major run lengths, background first; None if they do not fit it."""

@@ -142,20 +142,14 @@ def parse(data: bytes) -> tuple[Any, bool]:
         return _decoder.decode(data.decode("cp1252", "replace")), False
 
 
-def load(path: Path, max_bytes: int = 1 << 30) -> tuple[Any, bool]:
-    """A whole small file and whether it was UTF-8. AnnotationError if it is not JSON."""
-    try:
-        if path.stat().st_size > max_bytes:
-            raise AnnotationError(f"{path} has over {max_bytes} bytes")
-        data = path.read_bytes()
-        for mark, encoding in _MARKS:
-            if data.startswith(mark):
-                return json.loads(data[len(mark) :].decode() if encoding == "utf-8" else data), True
-        return parse(data)
-    except OSError as error:
-        raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path} is not JSON: {error}") from error
+def parse_file(data: bytes) -> tuple[Any, bool]:
+    """`parse` for a whole file, which may begin with a byte order mark."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _decoder.decode(
+                data[len(mark) :].decode() if encoding == "utf-8" else data.decode(encoding)
+            ), True
+    return parse(data)
 
 
 def _array(reader: "_Reader", key: str) -> Iterator[Element]:

@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,8 @@ from numpy.typing import NDArray
 
 from sa_engine.errors import AnnotationError
 
-MatValue = "NDArray[Any] | list[Any] | dict[str, Any]"
-
 MAX_BYTES = 1 << 30
-"""Largest file, and largest variable once unpacked, bytes."""
+"""Largest variable once unpacked, bytes."""
 
 _DEEPEST = 16
 _MATRIX, _COMPRESSED = 14, 15
@@ -49,7 +46,7 @@ class _Element:
     data: memoryview
 
 
-def load(path: Path) -> dict[str, Any]:
+def parse(data: bytes) -> dict[str, Any]:
     """The variables of a file by name.
 
     A numeric array is an ndarray of its shape; a cell array is a list and a struct array a list of
@@ -57,22 +54,15 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises AnnotationError if it is not such a file.
     """
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_BYTES else b""
-    except OSError as error:
-        raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
-    if size > MAX_BYTES:
-        raise AnnotationError(f"{path} has {size} bytes, limit {MAX_BYTES}")
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data[:10] == b"MATLAB 7.3":
-        raise AnnotationError(f"{path} is of version 7.3: save it from MATLAB with -v7")
+        raise AnnotationError("it is of version 7.3: save it from MATLAB with -v7")
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
-        raise AnnotationError(f"{path} is not a MATLAB file of version 5")
+        raise AnnotationError("it is not a MATLAB file of version 5")
     try:
         return dict(_variables(memoryview(data)[128:], order))
     except (ValueError, struct.error, zlib.error, MemoryError, OverflowError) as error:
-        raise AnnotationError(f"{path} is damaged: {error}") from error
+        raise AnnotationError(f"it is damaged: {error}") from error
 
 
 def _variables(data: memoryview, order: str) -> Iterator[tuple[str, Any]]:

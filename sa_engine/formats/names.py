@@ -8,6 +8,7 @@ folder; it is never opened.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sa_engine.dataset.sources import SourceList, label
 from sa_engine.formats.base import ListedImage, Loss, Repair
@@ -30,8 +31,6 @@ class ImageNames:
     def __init__(self, listing: SourceList) -> None:
         self._names = [_inside_tar(label(name)) for name in listing.names.to_pylist()]
         self._by_name = {name: position for position, name in enumerate(self._names)}
-        self._by_last: dict[str, list[int]] | None = None
-        self._by_stem: dict[str, list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -41,45 +40,48 @@ class ImageNames:
 
         Tried in this order for each of its names: the whole name; the name without leading
         folders; names in sub-folders whose last part is the same, of which the one that shares
-        most of its folders is taken, if it is alone in that. Endings are ignored for images that
-        are listed without one.
+        most of its folders is taken, if it is alone in that. Last, the names that any ending fits.
         """
         found: Found | Loss = Loss.IMAGE_MISSING
-        for name in (image.file_name, *image.other_names):
+        names = [(name, False) for name in (image.file_name, *image.other_names)]
+        for name, any_ending in [*names, *((name, True) for name in image.any_ending)]:
             parts, is_unsafe = _parts(name)
             if not parts:
                 continue
-            position = self._look_up(parts, without_ending=image.without_ending)
+            position = self._look_up(parts, any_ending)
             if isinstance(position, int):
                 return Found(position, (Repair.UNSAFE_NAME,) if is_unsafe else ())
             if position is Loss.IMAGE_AMBIGUOUS:
                 found = position
         return found
 
-    def _look_up(self, parts: Sequence[str], *, without_ending: bool) -> int | Loss:
-        if not without_ending:
-            exact = self._by_name.get("/".join(parts))
-            if exact is not None:
-                return exact
-        candidates = self._candidates(parts[-1], without_ending)
+    def _look_up(self, parts: Sequence[str], any_ending: bool) -> int | Loss:
+        exact = None if any_ending else self._by_name.get("/".join(parts))
+        if exact is not None:
+            return exact
+        index = self._by_stem if any_ending else self._by_last
+        candidates = index.get(parts[-1], [])
         shared = [self._shared_folders(position, parts) for position in candidates]
         best = [p for p, s in zip(candidates, shared, strict=True) if s == max(shared)]
         if len(best) == 1:
             return best[0]
         return Loss.IMAGE_AMBIGUOUS if best else Loss.IMAGE_MISSING
 
-    def _candidates(self, last: str, without_ending: bool) -> list[int]:
-        if self._by_last is None:
-            self._by_last = {}
-            for position, name in enumerate(self._names):
-                self._by_last.setdefault(name.rpartition("/")[2], []).append(position)
-        if not without_ending:
-            return self._by_last.get(last, [])
-        if self._by_stem is None:
-            self._by_stem = {}
-            for name, positions in self._by_last.items():
-                self._by_stem.setdefault(name.rpartition(".")[0], []).extend(positions)
-        return self._by_stem.get(last, [])
+    @cached_property
+    def _by_last(self) -> dict[str, list[int]]:
+        """Positions by the last part of the name."""
+        index: dict[str, list[int]] = {}
+        for position, name in enumerate(self._names):
+            index.setdefault(name.rpartition("/")[2], []).append(position)
+        return index
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[int]]:
+        """Positions by the last part of the name without its ending."""
+        index: dict[str, list[int]] = {}
+        for name, positions in self._by_last.items():
+            index.setdefault(name.rpartition(".")[0], []).extend(positions)
+        return index
 
     def _shared_folders(self, position: int, parts: Sequence[str]) -> tuple[int, int]:
         """Folders in common, counted from the file up; of equals, the one nearer the top."""

@@ -137,6 +137,15 @@ def decode_window(rle: Rle) -> tuple[Mask, tuple[int, int]]:
     return columns.T[y0:y1], (x0, y0)
 
 
+def union(rles: Sequence[Rle]) -> Rle:
+    """The mask that covers whatever any of the masks covers. ValueError if there is none."""
+    if not rles:
+        raise ValueError("a union needs a mask")
+    coded: Any = [_to_bytes(rle) for rle in rles]
+    merged: Any = coco_mask.merge(coded)
+    return Rle(rles[0].size_hw, merged["counts"].decode("ascii"))
+
+
 def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float64]:
     """IoU of every mask of `first` with every mask of `second`, (len(first), len(second))."""
     if not first or not second:
