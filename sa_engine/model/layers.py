@@ -72,6 +72,11 @@ class DropPath(nn.Module):
         return branch * (kept / (1.0 - self.rate)).to(branch.dtype)
 
 
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth per block, rising evenly from 0 to `last`."""
+    return [last * i / max(depth - 1, 1) for i in range(depth)]
+
+
 def to_windows(x_BHWC: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
     """Cut a map into square windows, padded with zeros at the right and bottom.
 

@@ -41,13 +41,28 @@ class Sam(nn.Module):
         self.mask_decoder = mask_decoder
         self.image_size = image_size
         self.variant = variant
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        # On the CPU by name: not in checkpoints, so they must exist in a model built without data.
+        mean, std = (torch.tensor(x, device="cpu").view(3, 1, 1) for x in (PIXEL_MEAN, PIXEL_STD))
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pixel_mean.device
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Cast the encoder and the decoder, which do nearly all of the work, for inference.
+
+        The prompt encoder stays in float32: a position in bfloat16 is off by up to four pixels.
+        So do the batch normalisations' statistics.
+        """
+        self.image_encoder.to(dtype)
+        self.mask_decoder.to(dtype)
+        self.prompt_encoder.float()
+        for module in self.image_encoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.float()
 
     def preprocess(self, image_BCHW: Tensor) -> Tensor:
         """Normalise RGB in [0, 255]; pad with zeros, right and bottom, to the model's square.

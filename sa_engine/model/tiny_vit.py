@@ -8,11 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa_engine.model.layers import DropPath, LayerNorm2d, from_windows, to_windows
+from sa_engine.model.layers import (
+    DropPath,
+    LayerNorm2d,
+    drop_path_rates,
+    from_windows,
+    to_windows,
+)
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias, then batch normalisation."""
+    """A convolution without bias, then batch normalisation; one convolution in evaluation."""
 
     def __init__(
         self,
@@ -30,6 +36,16 @@ class ConvNorm(nn.Sequential):
         )
         self.bn = nn.BatchNorm2d(channels_out)
         nn.init.constant_(self.bn.weight, scale)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        bn = self.bn
+        if self.training or bn.running_var is None or bn.running_mean is None:
+            out: Tensor = bn(self.c(x_BCHW))
+            return out
+        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+        weight = (self.c.weight * scale[:, None, None, None]).to(x_BCHW.dtype)
+        bias = (bn.bias - bn.running_mean * scale).to(x_BCHW.dtype)
+        return F.conv2d(x_BCHW, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
 
 
 class PatchEmbed(nn.Module):
@@ -95,7 +111,9 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
-        y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        # On the CPU by name: not in checkpoints, so it must exist in a model built without data.
+        steps = torch.arange(window, device="cpu")
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
         y, x = y.flatten(), x.flatten()
         distance = (y[:, None] - y).abs() * window + (x[:, None] - x).abs()
         self.register_buffer("attention_bias_idxs", distance, persistent=False)
@@ -182,7 +200,7 @@ class TinyVit(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(widths[0])
-        rates = torch.linspace(0.0, drop_path, sum(depths)).tolist()
+        rates = drop_path_rates(drop_path, sum(depths))
         strides = (2, 2, 1)
         stages = []
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):

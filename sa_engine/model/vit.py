@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa_engine.model.layers import DropPath, LayerNorm2d, TokenMlp, from_windows, to_windows
+from sa_engine.model.layers import (
+    DropPath,
+    LayerNorm2d,
+    TokenMlp,
+    drop_path_rates,
+    from_windows,
+    to_windows,
+)
+from sa_engine.model.relative_attention import attend
 
 
 class PatchEmbed(nn.Module):
@@ -24,10 +32,7 @@ class PatchEmbed(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention over a square of tokens with relative positions, by rows and by columns.
-
-    score(i, j) = q_i·k_j / sqrt(d) + q_i·Rh[y_i − y_j] + q_i·Rw[x_i − x_j].
-    """
+    """Self-attention over a square of tokens with relative positions (`relative_attention`)."""
 
     def __init__(self, channels: int, *, heads: int, side: int) -> None:
         super().__init__()
@@ -44,11 +49,7 @@ class RelativeAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         steps = torch.arange(self.side, device=x_BHWC.device)
         distance = steps[:, None] - steps + self.side - 1
-        q_map = q.unflatten(2, (h, w))
-        rows = torch.einsum("bnhwc,hkc->bnhwk", q_map, self.rel_pos_h[distance])
-        columns = torch.einsum("bnhwc,wkc->bnhwk", q_map, self.rel_pos_w[distance])
-        bias = (rows[..., :, None] + columns[..., None, :]).reshape(b, self.heads, h * w, h * w)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        mixed = attend(q, k, v, rel_HHD=self.rel_pos_h[distance], rel_WWD=self.rel_pos_w[distance])
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, h, w, c))
         return out
 
@@ -100,7 +101,7 @@ class Vit(nn.Module):
         grid = image_size // patch
         self.patch_embed = PatchEmbed(patch, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, width))
-        rates = torch.linspace(0.0, drop_path, depth).tolist()
+        rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(
             VitBlock(
                 width,
