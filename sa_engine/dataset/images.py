@@ -9,6 +9,7 @@ import contextlib
 import io
 import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -285,15 +286,44 @@ def _writer(image: ImageFile.ImageFile, data: bytes) -> tuple[str, dict[str, Any
     return "PNG", {}
 
 
+class _Quiet:
+    """Ignores Pillow's warnings while any thread decodes.
+
+    What they tell of either fails all the same or is harmless. Python's filters belong to the whole
+    process, so threads that come and go must not restore each other's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._filters is not None:
+                self._filters.__exit__(None, None, None)
+                self._filters = None
+
+
+_QUIET = _Quiet()
+
+
 @contextlib.contextmanager
 def _decoding(data: bytes) -> Iterator[None]:
     """Whatever goes wrong with the file becomes an ImageError with its reason."""
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
-        with warnings.catch_warnings():
-            # What the decoders warn of either shows in the pixels, and fails, or is harmless.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+        with _QUIET:
             yield
     except ImageError:
         raise

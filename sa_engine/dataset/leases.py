@@ -47,19 +47,17 @@ _NAME = re.compile(r"^sa_(\d{6,})\.lease\.(\d+)$")
 class Holder:
     """Who holds, or last held, a shard.
 
-    machine: the running kernel; locks are decided within it.
-    host: the machine's name, for people.
-    pid: the process id.
+    host: the machine's name.
+    pid: the process id there.
     age_s: seconds since the last heartbeat; infinite if it was given up.
-    locked: whether the holder could lock its claim.
+    is_alive: whether the claim counts; otherwise anyone may take the shard.
     """
 
     shard_index: int
-    machine: str
     host: str
     pid: int
     age_s: float
-    locked: bool
+    is_alive: bool
 
 
 class LeaseLost(DatasetError):  # noqa: N818 - what happened, in one word
@@ -150,8 +148,10 @@ def claim(
     folder = open_folder(root)
     with explain_write(folder.path):
         number = max(_numbers(folder, shard_index), default=0)
-        if number and not _is_dead(folder, shard_index, number, stale_s):
-            return None
+        if number:
+            holder = _holder(folder, shard_index, number, stale_s)
+            if holder is None or holder.is_alive:
+                return None
         descriptor = _make(folder, shard_index, number + 1)
         if descriptor is None:
             return None
@@ -165,7 +165,7 @@ def claim(
         return lease
 
 
-def holders(root: str | os.PathLike[str]) -> list[Holder]:
+def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[Holder]:
     """Who holds, or last held, each shard that is not complete; by shard."""
     folder = open_folder(root)
     newest: dict[int, int] = {}
@@ -173,8 +173,7 @@ def holders(root: str | os.PathLike[str]) -> list[Holder]:
         if match := _NAME.match(path.name):
             index, number = int(match[1]), int(match[2])
             newest[index] = max(number, newest.get(index, 0))
-    now = _now(folder)
-    found = (_read(_path(folder, i, number), i, now) for i, number in sorted(newest.items()))
+    found = (_holder(folder, index, newest[index], stale_s) for index in sorted(newest))
     return [holder for holder in found if holder is not None]
 
 
@@ -230,19 +229,26 @@ def _sign(descriptor: int) -> None:
     os.write(descriptor, json.dumps(owner).encode("ascii"))
 
 
-def _is_dead(folder: LocalFolder, shard_index: int, number: int, stale_s: float) -> bool:
+def _holder(folder: LocalFolder, shard_index: int, number: int, stale_s: float) -> Holder | None:
+    """Who made a claim, and whether it still counts; None if it has just been removed."""
     path = _path(folder, shard_index, number)
-    holder = _read(path, shard_index, _now(folder))
-    if holder is None:
-        return False  # It has just been removed: the shard is complete.
-    stale = holder.age_s > stale_s
-    if holder.machine != _machine() or not holder.locked:
-        return stale
-    locked = _is_locked(path)
-    if locked is None:
-        return stale
-    # A child of the dead holder may keep the lock open; such a claim is not beaten any more.
-    return not locked or (stale and not _is_running(holder.pid))
+    now = _now(folder)
+    try:
+        touched = path.stat().st_mtime
+        content = json.loads(path.read_bytes())
+        machine, host = str(content["machine"]), str(content["host"])
+        pid, could_lock = int(content["pid"]), bool(content["locked"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        # A claim whose content was lost in a power cut: its age alone decides.
+        machine, host, pid, could_lock = "", "unknown", 0, False
+    age = float("inf") if touched <= 0 else max(0.0, now - touched)
+    alive = age <= stale_s
+    if machine == _machine() and could_lock and (locked := _is_locked(path)) is not None:
+        # A child of the dead holder may keep the lock; such a claim is not beaten any more.
+        alive = locked and (alive or _is_running(pid))
+    return Holder(shard_index, host, pid, age, alive)
 
 
 def _is_locked(path: Path) -> bool | None:
@@ -270,21 +276,6 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _read(path: Path, shard_index: int, now: float) -> Holder | None:
-    try:
-        touched = path.stat().st_mtime
-        content = json.loads(path.read_bytes())
-        machine, host = str(content["machine"]), str(content["host"])
-        pid, locked = int(content["pid"]), bool(content["locked"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        # A claim whose content was lost in a power cut: its age alone decides.
-        machine, host, pid, locked = "", "unknown", 0, False
-    age = float("inf") if touched <= 0 else max(0.0, now - touched)
-    return Holder(shard_index, machine, host, pid, age, locked)
 
 
 def _now(folder: LocalFolder) -> float:

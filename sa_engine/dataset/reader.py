@@ -45,6 +45,7 @@ class Dataset:
         self._folder = open_folder(path)
         self.manifest: Manifest = read_manifest(self._folder)
         self.shard_indices: list[int] = complete_shards(self._folder, self.manifest)
+        self._complete = frozenset(self.shard_indices)
         missing = self.manifest.num_shards - len(self.shard_indices)
         if missing and not allow_incomplete:
             raise DatasetError(
@@ -84,7 +85,7 @@ class Dataset:
     def record(self, image_id: int) -> ImageRecord:
         """The record of an image id. UsageError if it is not in a complete shard."""
         index = self.manifest.shard_of(image_id)
-        if image_id < 1 or index not in self.shard_indices:
+        if not 1 <= image_id <= self.manifest.num_images or index not in self._complete:
             raise UsageError(f"{self._folder.url} has no image {image_id} in a complete shard")
         return self._record(index, image_id - self.manifest.image_ids(index)[0])
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sa_engine.dataset import rows, sa1b, tar
 from sa_engine.dataset.journal import Entry, Journal, checksum, write_at
-from sa_engine.dataset.leases import STALE_S, Lease, holders
+from sa_engine.dataset.leases import Lease, holders
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import MASK_IDS_PER_IMAGE, ImageRecord, ImageStatus
 from sa_engine.dataset.sealed import canonical
@@ -284,7 +284,7 @@ def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
 
 def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
     """Remove the scratch folder if every shard is complete and nobody works; whether it is gone."""
-    if pending_shards(root, manifest) or any(each.age_s < STALE_S for each in holders(root)):
+    if pending_shards(root, manifest) or any(each.is_alive for each in holders(root)):
         return False
     scratch = open_folder(root).scratch
     for path in scratch.iterdir():

@@ -1,0 +1,119 @@
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sa_engine.dataset.manifest import open_output, read_manifest
+from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import ImageRecord, ImageStatus
+from sa_engine.dataset.shards import discard_shard
+from sa_engine.dataset.storage import LocalFolder
+from sa_engine.errors import DamagedError, DatasetError, UsageError
+
+Maker = Callable[..., Path]
+ImageOf = Callable[..., tuple[ImageRecord, bytes | None]]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, make_dataset: Maker) -> Dataset:
+    return Dataset(make_dataset(tmp_path / "d", range(10), images_per_shard=4))
+
+
+def test_records_come_back_as_they_were_written(dataset: Dataset, image_of: ImageOf) -> None:
+    expected = [image_of(k + 1, k)[0] for k in range(10)]
+    assert len(dataset) == 10
+    assert list(dataset) == expected
+    assert [dataset[k] for k in range(10)] == expected
+    assert dataset[-1] == expected[-1]
+    assert dataset.record(7) == expected[6]
+    assert list(dataset.shard_images(2)) == expected[8:]
+    with pytest.raises(IndexError):
+        dataset[10]
+    with pytest.raises(UsageError, match="no image 11"):
+        dataset.record(11)
+    with pytest.raises(UsageError, match="no image 0"):
+        dataset.record(0)
+
+
+def test_by_status(dataset: Dataset) -> None:
+    assert [r.image_id for r in dataset.images(status=ImageStatus.FAILED)] == [5, 10]
+    assert len(list(dataset.images(status=ImageStatus.OK))) == 8
+
+
+def test_masks_with_their_ids(dataset: Dataset) -> None:
+    ids = [mask_id for _, mask_id, _ in dataset.iter_masks()]
+    assert ids[:3] == [1_000_001, 1_000_002, 2_000_001] and len(ids) == 16
+    image, _, mask = next(dataset.iter_masks())
+    assert mask is image.annotations[0]
+
+
+def test_stored_files_and_pixels(dataset: Dataset, image_of: ImageOf) -> None:
+    record, data = image_of(8, 7)
+    assert dataset.read_image_bytes(record) == data
+    pixels = np.random.default_rng(7).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(dataset.read_rgb(record), pixels)
+    assert dataset.has_image(record) and not dataset.has_image(dataset[4])
+    with pytest.raises(DatasetError, match="holds no file for image 5"):
+        dataset.read_image_bytes(dataset[4])
+
+
+def test_a_dataset_without_images(tmp_path: Path, make_dataset: Maker) -> None:
+    dataset = Dataset(make_dataset(tmp_path / "d", range(3), with_images=False))
+    assert len(dataset[0].annotations) == 2
+    with pytest.raises(DatasetError, match="made without images"):
+        dataset.read_rgb(dataset[0])
+
+
+def test_an_incomplete_dataset(dataset: Dataset, image_of: ImageOf) -> None:
+    out = dataset.folder.path
+    discard_shard(out, 1)
+    with pytest.raises(DatasetError, match="1 of 3 shards are missing"):
+        Dataset(out)
+    part = Dataset(out, allow_incomplete=True)
+    assert not part.is_complete and len(part) == 6
+    assert [record.image_id for record in part] == [1, 2, 3, 4, 9, 10]
+    assert part[4] == part.record(9) == image_of(9, 8)[0]
+    with pytest.raises(UsageError, match="no image 6 in a complete shard"):
+        part.record(6)
+
+
+def test_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a dataset"):
+        Dataset(tmp_path)
+    with pytest.raises(UsageError, match="is not a dataset"):
+        Dataset(tmp_path / "gone")
+
+
+def test_the_digest_tells_content(tmp_path: Path, make_dataset: Maker) -> None:
+    first = Dataset(make_dataset(tmp_path / "a", range(6)))
+    same = Dataset(make_dataset(tmp_path / "b", range(6)))
+    other = Dataset(make_dataset(tmp_path / "c", range(1, 7)))
+    assert first.digest() == same.digest() != other.digest()
+
+
+def test_it_can_be_sent_to_another_process(dataset: Dataset) -> None:
+    assert dataset[3] == pickle.loads(pickle.dumps(dataset))[3]
+
+
+def test_many_shards_are_held_a_few_at_a_time(tmp_path: Path, make_dataset: Maker) -> None:
+    dataset = Dataset(make_dataset(tmp_path / "d", range(40), images_per_shard=1, num_masks=0))
+    assert [dataset[k].image_id for k in range(39, -1, -1)] == list(range(40, 0, -1))
+    assert len(dataset._light) == 32
+
+
+def test_a_tar_that_was_cut_is_damage(dataset: Dataset) -> None:
+    path = dataset.folder.path / "sa_000000.tar"
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DamagedError, match="cut short"):
+        dataset[3]
+
+
+def test_an_empty_dataset(tmp_path: Path, make_dataset: Maker) -> None:
+    dataset = Dataset(make_dataset(tmp_path / "d", []))
+    assert len(dataset) == 0 and list(dataset) == [] and dataset.is_complete
+    assert list(dataset.inputs().all()) == []
+    again = open_output(tmp_path / "d", replace(dataset.manifest), None)
+    assert again == read_manifest(LocalFolder(tmp_path / "d"))
