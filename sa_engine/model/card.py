@@ -1,0 +1,62 @@
+"""What is known of a set of weights, kept inside their file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sa_engine.errors import CheckpointError
+from sa_engine.version import __version__
+
+PRED_IOU_THRESH = 0.88
+STABILITY_SCORE_THRESH = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """Where weights come from and how to use them.
+
+    name: what users call the model.
+    variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    image_size: side of the model's square input, pixels.
+    data: what it was trained on, a line per source.
+    options: the training's options, JSON values.
+    results: measured figures by protocol, JSON values.
+    pred_iou_thresh: recommended least predicted IoU for automatic masks, [0, 1].
+    stability_score_thresh: recommended least stability for automatic masks, [0, 1].
+    engine_version: the engine that wrote the file; "" if another program did.
+    """
+
+    name: str
+    variant: str
+    image_size: int
+    data: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    pred_iou_thresh: float = PRED_IOU_THRESH
+    stability_score_thresh: float = STABILITY_SCORE_THRESH
+    engine_version: str = __version__
+
+    def __post_init__(self) -> None:
+        for label in ("pred_iou_thresh", "stability_score_thresh"):
+            value = getattr(self, label)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{label} is {value}; it must be from 0 to 1")
+
+    def to_json(self) -> str:
+        """One line with sorted keys: the same card, the same bytes."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Undo `to_json`. Fields of a newer engine are passed over.
+
+        Raises CheckpointError if the text is not a card.
+        """
+        try:
+            values = json.loads(text)
+            known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+            known["data"] = tuple(known.get("data", ()))
+            return cls(**known)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"the model card is damaged: {error}") from error

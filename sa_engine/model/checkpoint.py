@@ -1,0 +1,284 @@
+"""Weights on disk: the public checkpoints (.pth, .pt) and the engine's own safetensors.
+
+Public layouts: the state dicts of "Segment Anything" (vit_b, vit_l, vit_h) and MobileSAM (vit_t).
+The engine's file is safetensors with the same names and one metadata entry, a `ModelCard`.
+"""
+
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sa_engine.errors import CheckpointError, UsageError
+from sa_engine.model.card import ModelCard
+from sa_engine.model.sam import Sam
+from sa_engine.model.variants import IMAGE_SIZE, VIT_SIZES, build_sam
+
+CARD_KEY = "sa_engine_card"
+SHOWN = 4
+"""Tensors named per kind of disagreement in an error; the rest are counted."""
+
+UNUSED = (
+    "image_encoder.head.",
+    "image_encoder.norm_head.",
+    "pixel_mean",
+    "pixel_std",
+)
+"""Beginnings of names that some public files carry and the model has no use for."""
+
+_POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+_POS_EMBED = "image_encoder.pos_embed"
+_TINY_VIT_FIRST = "image_encoder.patch_embed.seq.0.c.weight"
+_HEAD_CLASSES = 1000
+
+
+def load_checkpoint(
+    path: Path | str, device: torch.device | str = "cpu", *, image_size: int | None = None
+) -> Sam:
+    """Load a model for inference, float32, whatever the file's format.
+
+    The variant is found from the tensors. `image_size` asks for another input size, pixels; a ViT's
+    position tables are then interpolated. Without it: the size that the weights were made for.
+
+    Raises UsageError if there is no such file, CheckpointError if it does not hold a model.
+    """
+    path = Path(path)
+    tensors, card = _read(path)
+    variant, native_size = _identify(tensors, card, path)
+    size = image_size or native_size
+    # Without data: nothing is initialised only to be overwritten.
+    with torch.device("meta"):
+        sam = build_sam(variant, size, decoder_depth=_decoder_depth(tensors))
+    if size != native_size:
+        tensors = resize_positions(tensors, sam)
+    expected = sam.state_dict()
+    problems = _disagreements(tensors, expected)
+    if problems:
+        raise CheckpointError(
+            f"{path} does not hold a whole {variant} model: {'; '.join(problems)}. "
+            "Is it complete, and meant for this model?"
+        )
+    # Weights may be stored in any precision; batch normalisation's counters are integers.
+    state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    sam.load_state_dict(state, assign=True)
+    return sam.to(device).eval()
+
+
+def read_card(path: Path | str) -> ModelCard:
+    """The card of a model; for a public file one made from what its tensors tell.
+
+    Raises UsageError if there is no such file, CheckpointError if it does not hold a model.
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        card = _stored_card(path)
+        if card is not None:
+            return card
+    tensors, _ = _read(path)
+    variant, size = _identify(tensors, None, path)
+    return ModelCard(name=path.stem, variant=variant, image_size=size, engine_version="")
+
+
+def save_checkpoint(
+    sam: Sam, path: Path | str, card: ModelCard, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the engine's own file, whole or not at all; same model and card, same bytes.
+
+    dtype: of the weights. Batch normalisation's statistics, the positions' matrix and what float16
+        cannot hold stay float32.
+    """
+    if (card.variant, card.image_size) != (sam.variant, sam.image_size):
+        raise ValueError(
+            f"the card says {card.variant} at {card.image_size}, "
+            f"the model is {sam.variant} at {sam.image_size}"
+        )
+    tensors = {name: _shrunk(name, t, dtype) for name, t in sam.state_dict().items()}
+    # One metadata entry: the writer puts several in no fixed order.
+    data = safetensors.torch.save(tensors, metadata={CARD_KEY: card.to_json()})
+    _write(Path(path), data)
+
+
+def export_public(sam: Sam, path: Path | str) -> None:
+    """Write a float32 .pth that the public code of the same variant loads.
+
+    MobileSAM's loader insists on the classifier that its encoder was pretrained with and never
+    uses; for vit_t a blank one is written.
+    """
+    tensors = {
+        name: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu()
+        for name, t in sam.state_dict().items()
+    }
+    if sam.variant == "vit_t":
+        width = tensors["image_encoder.neck.0.weight"].shape[1]
+        tensors["image_encoder.norm_head.weight"] = torch.ones(width)
+        tensors["image_encoder.norm_head.bias"] = torch.zeros(width)
+        tensors["image_encoder.head.weight"] = torch.zeros(_HEAD_CLASSES, width)
+        tensors["image_encoder.head.bias"] = torch.zeros(_HEAD_CLASSES)
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        torch.save(tensors, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def resize_positions(tensors: Mapping[str, Tensor], sam: Sam) -> dict[str, Tensor]:
+    """Interpolate a ViT's position tables to the size that `sam` expects."""
+    resized = dict(tensors)
+    for name, expected in sam.state_dict().items():
+        found = tensors.get(name)
+        if found is None or found.shape == expected.shape:
+            continue
+        if name == _POS_EMBED and found.dim() == 4:
+            x_1CHW = found.float().permute(0, 3, 1, 2)
+            x_1CHW = F.interpolate(x_1CHW, tuple(expected.shape[1:3]), mode="bicubic")
+            resized[name] = x_1CHW.permute(0, 2, 3, 1).contiguous()
+        elif name.endswith((".rel_pos_h", ".rel_pos_w")) and found.dim() == 2:
+            x_1DL = found.float().t()[None]
+            resized[name] = (
+                F.interpolate(x_1DL, expected.shape[0], mode="linear")[0].t().contiguous()
+            )
+    return resized
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
+    if _is_safetensors(path):
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+        card = _stored_card(path)
+    else:
+        tensors, card = _read_pickle(path), None
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(UNUSED) and not name.endswith(".attention_bias_idxs")
+    }, card
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path} is not a readable file of weights ({reason}). "
+            "Expected a .pth or .pt state dict, or safetensors"
+        ) from error
+    for key in ("model", "state_dict", "model_state_dict"):
+        # Training programs wrap the state dict in more.
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
+    return {
+        str(name).removeprefix("module."): tensor
+        for name, tensor in content.items()
+        if isinstance(tensor, Tensor)
+    }
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Told by content: eight bytes of header length, then a JSON object."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the weights file itself")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no weights file {path}") from error
+    except OSError as error:
+        raise UsageError(f"the weights file {path} cannot be read: {error.strerror}") from error
+    if not start:
+        raise CheckpointError(f"{path} is empty; was its download cut short?")
+    return start[8:9] == b"{"
+
+
+def _stored_card(path: Path) -> ModelCard | None:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata: Any = file.metadata()
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    text = (metadata or {}).get(CARD_KEY)
+    return None if text is None else ModelCard.from_json(text)
+
+
+def _identify(tensors: Mapping[str, Tensor], card: ModelCard | None, path: Path) -> tuple[str, int]:
+    """The variant and the input size that the tensors were made for."""
+    if _TINY_VIT_FIRST in tensors:
+        return "vit_t", card.image_size if card else IMAGE_SIZE
+    pos_embed = tensors.get(_POS_EMBED)
+    if pos_embed is not None and pos_embed.dim() == 4:
+        for variant, size in VIT_SIZES.items():
+            if size.width == pos_embed.shape[3]:
+                return variant, pos_embed.shape[1] * 16
+        known = ", ".join(f"{size.width} ({name})" for name, size in VIT_SIZES.items())
+        raise CheckpointError(
+            f"{path} holds an image encoder of width {pos_embed.shape[3]}; known are {known}"
+        )
+    found = _shorten(tensors) if tensors else "nothing"
+    raise CheckpointError(
+        f"{path} holds no image encoder of a promptable segmentation model "
+        f"(vit_t, vit_b, vit_l, vit_h); it holds {found}"
+    )
+
+
+def _decoder_depth(tensors: Mapping[str, Tensor]) -> int:
+    start = "mask_decoder.transformer.layers."
+    depths = {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}
+    return len(depths) or 2
+
+
+def _disagreements(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    missing = [n for n in expected if n not in tensors]
+    unexpected = [n for n in tensors if n not in expected]
+    misshapen = [
+        f"{n} {tuple(tensors[n].shape)} instead of {tuple(expected[n].shape)}"
+        for n in expected
+        if n in tensors and tensors[n].shape != expected[n].shape
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in kinds if names]
+
+
+def _shorten(names: Iterable[str]) -> str:
+    every = list(names)
+    more = len(every) - SHOWN
+    return ", ".join(every[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shrunk(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    exact = name == _POSITIONS or name.endswith((".running_mean", ".running_var"))
+    if not tensor.is_floating_point():
+        return tensor
+    if exact:
+        return tensor.float()
+    small = tensor.to(dtype)
+    return small if bool(small.isfinite().all()) else tensor.float()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

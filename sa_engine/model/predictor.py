@@ -1,0 +1,190 @@
+"""Ask a model about one image, in the image's own pixels."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sa_engine.model.framing import (
+    fitted_size,
+    logits_at_full_size,
+    resize_to_input,
+    to_input_frame,
+)
+from sa_engine.model.mask_decoder import (
+    NUM_MASKS,
+    ImageContext,
+    prompts_per_chunk,
+)
+from sa_engine.model.prompts import BACKGROUND, FOREGROUND, Prompts
+from sa_engine.model.sam import Sam
+
+
+class Prediction(NamedTuple):
+    """The answers to one prompt, best or not: M is 3, or 1 without `multimask`.
+
+    masks: (M, H, W) bool at the image's size.
+    iou: (M,) float32, the model's estimate of each mask's IoU.
+    low_res_logits: (M, S/4, S/4) float32; one of them, (1, S/4, S/4), can be the next mask prompt.
+    """
+
+    masks: NDArray[np.bool_]
+    iou: NDArray[np.float32]
+    low_res_logits: NDArray[np.float32]
+
+
+class Predictor:
+    """Encodes an image once and answers prompts about it. Not for use by several threads at once.
+
+    The model is moved to the device and cast to the precision.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        device: torch.device | str = "cpu",
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.sam = sam.to(device).eval()
+        self.sam.set_precision(precision)
+        self._size_hw: tuple[int, int] | None = None
+        self._embedding_1CHW: Tensor | None = None
+        self._context: ImageContext | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) of the image that was set."""
+        if self._size_hw is None:
+            raise RuntimeError("no image: call set_image or set_embedding first")
+        return self._size_hw
+
+    @property
+    def embedding(self) -> Tensor:
+        """The image's embedding, to be kept for `set_embedding`."""
+        if self._embedding_1CHW is None:
+            raise RuntimeError("no image: call set_image or set_embedding first")
+        return self._embedding_1CHW
+
+    @torch.inference_mode()
+    def set_image(self, rgb_HW3: NDArray[np.uint8]) -> None:
+        """Encode an upright RGB image, (H, W, 3) uint8."""
+        if rgb_HW3.dtype != np.uint8 or rgb_HW3.ndim != 3 or rgb_HW3.shape[2] != 3:
+            raise ValueError(
+                f"expected an RGB image (H, W, 3) of uint8, got {rgb_HW3.shape} of {rgb_HW3.dtype}"
+            )
+        small = resize_to_input(rgb_HW3, self.sam.image_size)
+        image_3HW = torch.tensor(small, device=self.sam.device).permute(2, 0, 1).float()
+        embedding = self.sam.encode_image(self.sam.preprocess(image_3HW)[None])
+        self.set_embedding(embedding, (rgb_HW3.shape[0], rgb_HW3.shape[1]))
+
+    @torch.inference_mode()
+    def set_embedding(self, embedding_1CHW: Tensor, size_hw: tuple[int, int]) -> None:
+        """Take up an image of (height, width) `size_hw` that was encoded before."""
+        self._embedding_1CHW = embedding_1CHW.to(self.sam.device)
+        self._size_hw = size_hw
+        encoder = self.sam.prompt_encoder
+        self._context = self.sam.mask_decoder.prepare(
+            self._embedding_1CHW,
+            encoder.image_pe(),
+            shared_dense_1C11=encoder.no_mask_embed.weight[:, :, None, None],
+        )
+
+    def predict(
+        self,
+        *,
+        points_xy: Any = None,
+        labels: Any = None,
+        box_xyxy: Any = None,
+        mask_logits: NDArray[np.float32] | None = None,
+        multimask: bool = True,
+    ) -> Prediction:
+        """Answer one prompt of points, a box, a mask, or several of these.
+
+        points_xy: (N, 2) pixels of the image; labels: (N,) 1 foreground, 0 background.
+        box_xyxy: (4,) pixels of the image.
+        mask_logits: (1, S/4, S/4) or (S/4, S/4), from an earlier answer's `low_res_logits`.
+        multimask: three answers, for an ambiguous prompt such as one point; else one.
+
+        Raises ValueError for prompts of a wrong shape, none at all, or unknown labels.
+        """
+        points_PN2 = labels_PN = boxes_P4 = masks_P1HW = None
+        if points_xy is not None:
+            points_PN2 = self._in_frame(np.asarray(points_xy, dtype=np.float64).reshape(1, -1, 2))
+            given = np.asarray([] if labels is None else labels).reshape(1, -1)
+            if given.shape[1] != points_PN2.shape[1]:
+                raise ValueError(f"{points_PN2.shape[1]} points but {given.shape[1]} labels")
+            if not np.isin(given, (BACKGROUND, FOREGROUND)).all():
+                raise ValueError(f"labels are 1 (foreground) or 0 (background), got {given[0]}")
+            labels_PN = torch.tensor(given, dtype=torch.int64, device=self.sam.device)
+        if box_xyxy is not None:
+            boxes_P4 = self._boxes_in_frame(np.asarray(box_xyxy, dtype=np.float64).reshape(1, 4))
+        if mask_logits is not None:
+            side = self.sam.image_size // 4
+            masks_P1HW = torch.tensor(mask_logits, dtype=torch.float32, device=self.sam.device)
+            if masks_P1HW.numel() != side * side:
+                shape = tuple(masks_P1HW.shape)
+                raise ValueError(f"mask prompt is {shape}; expected (1, {side}, {side})")
+            masks_P1HW = masks_P1HW.view(1, 1, side, side)
+        prompts = Prompts(
+            points_PN2=points_PN2, labels_PN=labels_PN, boxes_P4=boxes_P4, masks_P1HW=masks_P1HW
+        )
+        masks, iou, logits = self._answer(prompts, multimask=multimask)
+        return Prediction(masks[0], iou[0], logits[0])
+
+    def predict_boxes(
+        self, boxes_xyxy: Any, *, multimask: bool = False
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Answer P boxes (P, 4), pixels of the image: masks (P, M, H, W) and IoU (P, M).
+
+        P·M masks of full size are returned; of a large image ask for some at a time.
+        """
+        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+        if not len(boxes):
+            m = NUM_MASKS - 1 if multimask else 1
+            return np.zeros((0, m, *self.size_hw), np.bool_), np.zeros((0, m), np.float32)
+        masks, iou, _ = self._answer(
+            Prompts(boxes_P4=self._boxes_in_frame(boxes)), multimask=multimask
+        )
+        return masks, iou
+
+    @torch.inference_mode()
+    def _answer(
+        self, prompts: Prompts, *, multimask: bool
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+        if self._context is None:
+            raise RuntimeError("no image: call set_image or set_embedding first")
+        decoder = self.sam.mask_decoder
+        sparse, dense = self.sam.prompt_encoder(prompts)
+        chosen = torch.arange(1, NUM_MASKS) if multimask else torch.arange(1)
+        chosen = chosen.to(self.sam.device)
+        input_hw = fitted_size(self.size_hw, self.sam.image_size)
+        masks, ious, logits = [], [], []
+        step = prompts_per_chunk(self.sam.device)
+        for i in range(0, len(prompts), step):
+            at = slice(i, i + step)
+            own = dense if prompts.masks_P1HW is None else dense[at]
+            tokens = decoder.attend(self._context, sparse[at], own)
+            p, m = len(tokens), len(chosen)
+            drawn_KHW = decoder.masks(
+                tokens,
+                torch.arange(p, device=chosen.device).repeat_interleave(m),
+                chosen.repeat(p),
+            )
+            full_KHW = logits_at_full_size(
+                drawn_KHW, input_hw=input_hw, size_hw=self.size_hw, image_size=self.sam.image_size
+            )
+            on_KHW = full_KHW > self.sam.mask_threshold
+            masks.append(on_KHW.view(p, m, *on_KHW.shape[1:]).cpu().numpy())
+            ious.append(tokens.iou_P4[:, chosen].cpu().numpy())
+            logits.append(drawn_KHW.view(p, m, *drawn_KHW.shape[1:]).cpu().numpy())
+        return np.concatenate(masks), np.concatenate(ious), np.concatenate(logits)
+
+    def _in_frame(self, points_xy: NDArray[np.float64]) -> Tensor:
+        scaled = to_input_frame(points_xy, self.size_hw, self.sam.image_size)
+        # float32 before the move: Apple's GPUs have no float64.
+        return torch.from_numpy(scaled.astype(np.float32)).to(self.sam.device)
+
+    def _boxes_in_frame(self, boxes_xyxy: NDArray[np.float64]) -> Tensor:
+        return self._in_frame(boxes_xyxy.reshape(-1, 2, 2)).view(-1, 4)
