@@ -1,0 +1,224 @@
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
+from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
+from sa_engine.dataset.sealed import seal, unseal
+from sa_engine.dataset.shards import ShardWriter, discard_shard
+from sa_engine.dataset.sources import Source
+from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.verify import Problem, damaged_shards, verify
+from sa_engine.errors import DatasetError, UsageError
+from sa_engine.masks.rle import Rle
+
+Maker = Callable[..., Path]
+ImageOf = Callable[..., tuple[ImageRecord, bytes | None]]
+
+
+@pytest.fixture
+def out(tmp_path: Path, make_dataset: Maker) -> Path:
+    return make_dataset(tmp_path / "d", range(10), images_per_shard=4)
+
+
+def one(problems: list[Problem]) -> Problem:
+    assert len(problems) == 1, [str(problem) for problem in problems]
+    return problems[0]
+
+
+def test_a_sound_dataset_has_no_problems(out: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    assert verify(out, progress=lambda done, total: seen.append((done, total))) == []
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert verify(out, deep=False) == []
+
+
+def test_without_images_and_empty(tmp_path: Path, make_dataset: Maker) -> None:
+    assert verify(make_dataset(tmp_path / "a", range(5), with_images=False)) == []
+    assert verify(make_dataset(tmp_path / "b", [])) == []
+
+
+def test_every_flipped_bit_is_found(out: Path) -> None:
+    draw = random.Random(2)
+    files = sorted(path for path in out.iterdir() if path.is_file())
+    # Small files get as many flips as large ones.
+    for path in files:
+        data = path.read_bytes()
+        for _ in range(25):
+            place, bit = draw.randrange(len(data)), draw.randrange(8)
+            damaged = bytearray(data)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            problems = verify(out, deep=False)
+            assert problems, f"bit {bit} of byte {place} of {path.name}"
+            assert path.name in {problem.file for problem in problems}
+            path.write_bytes(data)
+    assert verify(out) == []
+
+
+def test_every_truncation_is_found(out: Path) -> None:
+    draw = random.Random(3)
+    for path in sorted(path for path in out.iterdir() if path.is_file()):
+        data = path.read_bytes()
+        for length in [0, len(data) - 1, *(draw.randrange(len(data)) for _ in range(6))]:
+            path.write_bytes(data[:length])
+            assert verify(out, deep=False), f"{path.name} cut at {length}"
+        path.write_bytes(data + b"\0")
+        assert verify(out, deep=False), f"{path.name} made longer"
+        path.write_bytes(data)
+
+
+def test_damage_names_the_shard_to_make_anew(out: Path) -> None:
+    path = out / "sa_000001.tar"
+    path.write_bytes(path.read_bytes()[:-512])
+    (out / "sa_000002.parquet").unlink()
+    problems = verify(out)
+    assert [(problem.file, problem.kind) for problem in problems] == [
+        ("sa_000001.tar", "checksum"),
+        ("sa_000002.parquet", "missing"),
+    ]
+    assert damaged_shards(problems) == [1, 2]
+    assert str(problems[0]).startswith("sa_000001.tar: checksum: ")
+
+
+def test_missing_shards_and_stray_files(out: Path) -> None:
+    discard_shard(out, 1)
+    (out / "notes.txt").write_text("x")
+    shutil.copy(out / "sa_000000.tar", out / "sa_000007.tar")
+    assert [(p.file, p.kind, p.shard_index) for p in verify(out)] == [
+        ("notes.txt", "stray", None),
+        ("sa_000007.tar", "stray", None),
+        ("sa_000001_stats.json", "missing", 1),
+    ]
+
+
+def test_a_list_of_another_run(out: Path, tmp_path: Path, make_dataset: Maker) -> None:
+    other = make_dataset(tmp_path / "other", range(1, 11), images_per_shard=4)
+    shutil.copy(other / "inputs.parquet", out / "inputs.parquet")
+    assert one(verify(out)).kind == "checksum"
+    (out / "inputs.parquet").unlink()
+    assert one(verify(out)).kind == "missing"
+
+
+def test_shards_that_changed_places(out: Path) -> None:
+    for name in ("tar", "parquet"):
+        first, second = out / f"sa_000000.{name}", out / f"sa_000001.{name}"
+        first.rename(out / "x")
+        second.rename(first)
+        (out / "x").rename(second)
+    assert {problem.kind for problem in verify(out)} == {"checksum"}
+
+
+def test_a_shard_of_another_dataset_with_its_own_stats(
+    out: Path, tmp_path: Path, make_dataset: Maker
+) -> None:
+    other = make_dataset(tmp_path / "other", range(1, 11), images_per_shard=4)
+    for path in other.glob("sa_000001*"):
+        shutil.copy(path, out / path.name)
+    problems = verify(out)
+    assert {problem.kind for problem in problems} == {"record"}
+    assert "was listed" in problems[0].message and damaged_shards(problems) == [1]
+
+
+def test_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a dataset"):
+        verify(tmp_path)
+
+
+def test_a_damaged_manifest_is_the_one_problem(out: Path) -> None:
+    path = out / "manifest.json"
+    content = read_manifest(LocalFolder(out)).to_json()
+    path.write_bytes(path.read_bytes().replace(b'"stage"', b'"Stage"'))
+    assert one(verify(out)).file == "manifest.json"
+    path.write_bytes(seal({**content, "format_version": 99}))
+    with pytest.raises(DatasetError, match="format version 99"):
+        verify(out)
+
+
+def test_stats_that_do_not_count_right(out: Path) -> None:
+    path = out / "sa_000001_stats.json"
+    content = unseal(path.read_bytes(), name="x")
+    path.write_bytes(seal({**content, "num_masks": 99, "num_failed": {"empty": 1}}))
+    assert [problem.message for problem in verify(out)] == [
+        "masks: 99, not 6",
+        "failures: {'empty': 1}, not {'truncated': 1}",
+    ]
+    path.write_bytes(seal({"num_masks": 1}))
+    assert one(verify(out)).kind == "checksum"
+
+
+def written(out: Path, record: ImageRecord, data: bytes | None) -> list[str]:
+    """The problems of a dataset of one image that the writer was made to write wrongly."""
+    manifest = open_output(
+        out,
+        Manifest(stage=Stage.AUTOMATIC, num_images=1),
+        [Source("/photos/photo 000.png", "photo 000.png")],
+    )
+    with ShardWriter(out, 0, manifest=manifest) as writer:
+        writer.add(record, data)
+        writer.finish()
+    return [f"{problem.kind}: {problem.message}" for problem in verify(out)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"area": 7}, "record: mask 1000001: area 7, but it has"),
+        (
+            {"bbox_xywh": (0.0, 0.0, 1.0, 1.0)},
+            "record: mask 1000001: box (0.0, 0.0, 1.0, 1.0), but",
+        ),
+        ({"segmentation": Rle((9, 9), "1")}, "record: mask 1000001: it is (9, 9)"),
+        ({"segmentation": Rle((16, 24), "zzz!")}, "record: mask 1000001: counts is not"),
+        ({"segmentation": Rle((16, 24), "01")}, "record: mask 1000001: runs do not add up"),
+        ({"segmentation": Rle((16, 24), "P<")}, "record: mask 1000001: it is empty"),
+    ],
+)
+def test_masks_that_break_a_rule(
+    tmp_path: Path,
+    image_of: ImageOf,
+    mask_of: Callable[..., MaskRecord],
+    change: dict[str, object],
+    message: str,
+) -> None:
+    record, data = image_of(1, 0)
+    found = written(tmp_path, replace(record, annotations=(replace(mask_of(0), **change),)), data)
+    assert any(each.startswith(message) for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"file_name": "sa_2.png"}, "record: its file name is 'sa_2.png'"),
+        ({"file_name": "../evil.png"}, "record: its file name is '../evil.png'"),
+        ({"sha256": "12"}, "record: its SHA-256 is '12'"),
+        ({"source": "other.png"}, "record: source 'other.png', but 'photo 000.png' was listed"),
+        ({"error": "odd"}, "record: it went through and yet has the error 'odd'"),
+        ({"width": 25}, "structure: its stored file is 24x16, not as recorded"),
+        ({"width": 0}, "record: its size is 0x16"),
+        (
+            {"status": ImageStatus.FAILED},
+            "record: it failed without a reason",
+        ),
+        (
+            {"status": ImageStatus.FAILED, "error": "empty: x"},
+            "record: it failed and yet has a file, a size or masks",
+        ),
+    ],
+)
+def test_images_that_break_a_rule(
+    tmp_path: Path, image_of: ImageOf, change: dict[str, object], message: str
+) -> None:
+    record, data = image_of(1, 0)
+    found = written(tmp_path, replace(record, **change), data)
+    assert message in found
+
+
+def test_a_stored_file_that_is_no_image(tmp_path: Path, image_of: ImageOf) -> None:
+    record, _ = image_of(1, 0)
+    found = written(tmp_path, record, b"no image")
+    assert found and "its stored file cannot be read" in found[0]
