@@ -6,7 +6,7 @@ The engine's file is safetensors with the same names and one metadata entry, a `
 
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.card import ModelCard
@@ -53,8 +54,7 @@ def load_checkpoint(
     tensors, card = _read(path)
     variant, native_size = _identify(tensors, card, path)
     size = image_size or native_size
-    # Without data: nothing is initialised only to be overwritten.
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         sam = build_sam(variant, size, decoder_depth=_decoder_depth(tensors))
     if size != native_size:
         tensors = resize_positions(tensors, sam)
@@ -149,6 +149,23 @@ def resize_positions(tensors: Mapping[str, Tensor], sam: Sam) -> dict[str, Tenso
     return resized
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Modules built inside draw no random weights, which would only be overwritten."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        is_init = getattr(func, "__module__", None) == nn.init.__name__
+        if is_init or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
     if _is_safetensors(path):
         try:
@@ -169,7 +186,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines and " " in lines[0] else f"a {type(error).__name__} inside"
         raise CheckpointError(
             f"{path} is not a readable file of weights ({reason}). "
             "Expected a .pth or .pt state dict, or safetensors"

@@ -19,7 +19,8 @@ class FourierPositions(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+        matrix = torch.empty(2, channels // 2).normal_()
+        self.register_buffer("positional_encoding_gaussian_matrix", matrix)
 
     def forward(self, xy: Tensor) -> Tensor:
         """xy: (..., 2) in [0, 1] of the model's input frame, float32. Returns (..., C)."""
