@@ -114,7 +114,9 @@ class GrabCut:
             x0, y0, x1, y1 = box_xyxy
             trimap[:] = cv2.GC_BGD
             rows = slice(int(y0 * scale_y), max(int(np.ceil(y1 * scale_y)), int(y0 * scale_y) + 1))
-            columns = slice(int(x0 * scale_x), max(int(np.ceil(x1 * scale_x)), int(x0 * scale_x) + 1))
+            columns = slice(
+                int(x0 * scale_x), max(int(np.ceil(x1 * scale_x)), int(x0 * scale_x) + 1)
+            )
             trimap[rows, columns] = cv2.GC_PR_FGD
         elif clicks:
             # Near a foreground click, foreground is as likely as not.

@@ -49,8 +49,15 @@ def next_click(predicted: Mask, target: Mask, *, ignored: Mask | None = None) ->
     missed, excess = target & ~predicted, predicted & ~target
     if ignored is not None:
         missed, excess = missed & ~ignored, excess & ~ignored
-    regions = [(_largest_region(wrong), is_missed) for wrong, is_missed in ((missed, True), (excess, False))]
-    found = [(int(region.sum()), is_missed, region) for region, is_missed in regions if region is not None]
+    regions = [
+        (_largest_region(wrong), is_missed)
+        for wrong, is_missed in ((missed, True), (excess, False))
+    ]
+    found = [
+        (int(region.sum()), is_missed, region)
+        for region, is_missed in regions
+        if region is not None
+    ]
     if not found:
         x, y, _ = innermost(target)
         return Click(x, y, True)

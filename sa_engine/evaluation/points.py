@@ -123,9 +123,7 @@ def chosen_targets(record: ImageRecord, *, max_masks: int | None, seed: int) -> 
         positions = sorted(rng.permutation(positions)[:max_masks].tolist())
     for i in positions:
         mask = record.annotations[i]
-        yield Target(
-            record, record.mask_id(i), mask, rle.decode(mask.segmentation), _ignored(mask)
-        )
+        yield Target(record, record.mask_id(i), mask, rle.decode(mask.segmentation), _ignored(mask))
 
 
 def iou(predicted: Mask, target: Mask, ignored: Mask | None = None) -> float:

@@ -21,10 +21,14 @@ class Schedule(StrEnum):
 class OptimConfig:
     """AdamW and its schedule; defaults are the paper's (appendix A, "Training recipe").
 
-    lr: peak learning rate, > 0. betas, weight_decay: of AdamW.
+    lr: peak learning rate, > 0.
+    betas: decay of AdamW's two moments.
+    weight_decay: of AdamW, >= 0.
     layer_decay: each encoder layer learns this much slower than the next, (0, 1]; 1 from scratch.
     warmup_steps: linear rise from 0, steps.
-    schedule: STEP divides by 10 at `step_fractions` of the run; COSINE falls to `final_lr_fraction`.
+    schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant" stays.
+    step_fractions: where "step" divides, fractions of the run.
+    final_lr_fraction: where "cosine" ends, a share of the peak, [0, 1].
     clip_norm: largest gradient norm, > 0; inf for none.
     ema_decay: the shipped weights are a moving average with this decay a step, [0, 1); 0 for none.
     """
@@ -71,13 +75,16 @@ class OptimConfig:
 class TrainConfig:
     """One run of training; the defaults are the paper's recipe.
 
-    variant: encoder. image_size: the model's input, pixels, a multiple of 16.
-    steps: optimizer steps. batch_images: pictures in a step, over all processes.
+    variant: the image encoder: vit_t, vit_b, vit_l or vit_h.
+    image_size: side of the model's square input, pixels, a multiple of 16.
+    steps: optimizer steps.
+    batch_images: pictures in a step, over all processes.
     micro_batch: pictures that go through the model at once in one process; None for all of them.
     seed: everything random follows from it.
     drop_path: stochastic depth of the encoder, [0, 1).
     precision: "float32" or "bfloat16" (autocast).
     compile_encoder: run the encoder through torch.compile.
+    sync_norms: batch statistics over all processes rather than in each one.
     """
 
     variant: str = "vit_b"
@@ -89,6 +96,7 @@ class TrainConfig:
     drop_path: float = 0.4
     precision: str = "float32"
     compile_encoder: bool = False
+    sync_norms: bool = True
     prompts: PromptConfig = field(default_factory=PromptConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     losses: LossWeights = field(default_factory=LossWeights)

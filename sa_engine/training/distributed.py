@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,42 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter], world: World) ->
     flat /= world.size
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation with the statistics of all processes' pictures.
+
+    For gloo, which torch's own SyncBatchNorm does not know; equal counts in every process.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(x_BCHW)
+        moments = torch.stack([x_BCHW.mean(dim=(0, 2, 3)), (x_BCHW**2).mean(dim=(0, 2, 3))])
+        mean, square = all_reduce(moments) / dist.get_world_size()
+        variance = square - mean**2
+        with torch.no_grad():
+            count = x_BCHW.numel() // x_BCHW.shape[1] * dist.get_world_size()
+            momentum = 0.1 if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * count / (count - 1), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return x_BCHW * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+
+
+def synchronise_norms(module: nn.Module, world: World) -> None:
+    """Replace batch normalisation inside `module` by the kind that spans processes."""
+    if world.size == 1:
+        return
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            made = SyncedBatchNorm2d(child.num_features, eps=child.eps, momentum=child.momentum)
+            made.load_state_dict(child.state_dict())
+            setattr(module, name, made)
+        else:
+            synchronise_norms(child, world)
 
 
 def summed(values: Tensor, world: World) -> Tensor:

@@ -11,9 +11,13 @@ from torch import Tensor
 class LossWeights:
     """Weights of the terms; all >= 0. The default is the paper's, focal : dice = 20 : 1.
 
-    focal, bce, dice: terms of the best mask.
-    iou: squared error of the predicted IoU.
+    focal: focal loss of the best mask (alpha 0.25, gamma 2), weight >= 0.
+    bce: binary cross-entropy of the best mask, weight >= 0; milder than focal on empty masks.
+    dice: Dice loss of the best mask, weight >= 0.
+    iou: squared error of the predicted IoU, weight >= 0.
     all_iou: predict the IoU of every mask that came out, not only of the best one.
+    similarity: mask losses of a helper head that sees only the picture, weight >= 0; from random
+        weights it keeps the encoder from falling silent (see `similarity`).
     """
 
     focal: float = 20.0
@@ -21,9 +25,10 @@ class LossWeights:
     dice: float = 1.0
     iou: float = 1.0
     all_iou: bool = False
+    similarity: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("focal", "bce", "dice", "iou"):
+        for name in ("focal", "bce", "dice", "iou", "similarity"):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss weight {name} is {getattr(self, name)}; give at least 0")
         if self.focal + self.bce + self.dice == 0:

@@ -27,9 +27,13 @@ class SampleSource(Protocol):
 class Mixture(TorchDataset[Sample]):
     """Several sources, drawn from by weight."""
 
-    def __init__(self, sources: Sequence[SampleSource], weights: Sequence[float], *, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[SampleSource], weights: Sequence[float], *, seed: int
+    ) -> None:
         if not sources or len(sources) != len(weights):
-            raise ValueError(f"{len(sources)} sources and {len(weights)} weights; give one for each")
+            raise ValueError(
+                f"{len(sources)} sources and {len(weights)} weights; give one for each"
+            )
         total = float(sum(weights))
         if min(weights) < 0 or total <= 0:
             raise ValueError(f"weights are {list(weights)}; give values >= 0, one of them above 0")

@@ -7,15 +7,21 @@ from torch import Tensor, nn
 
 from sa_engine.training.config import OptimConfig
 
+_UNDECAYED = re.compile(
+    r"attention_biases|pos_embed|rel_pos|iou_token|mask_tokens|"
+    r"point_embeddings|not_a_point_embed|no_mask_embed"
+)
 _TINY_VIT_LAYER = re.compile(r"image_encoder\.layers\.(\d+)\.blocks\.(\d+)\.")
 _TINY_VIT_STEP = re.compile(r"image_encoder\.layers\.(\d+)\.downsample\.")
 _VIT_LAYER = re.compile(r"image_encoder\.blocks\.(\d+)\.")
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, helper: nn.Module | None = None
+) -> torch.optim.AdamW:
     """AdamW; every group carries `lr_scale`, its share of the scheduled learning rate.
 
-    Biases, norms, embeddings and positions are not decayed.
+    Biases, norms, embeddings and positions are not decayed. `helper` is trained along.
     """
     depths = encoder_depths(model)
     deepest = max(depths.values(), default=0) + 1
@@ -24,9 +30,11 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
         if not parameter.requires_grad:
             continue
         scale = config.layer_decay ** (deepest - depths[name]) if name in depths else 1.0
-        decays = parameter.dim() > 1 and "embed" not in name.rsplit(".", 2)[-2] and "token" not in name
+        decays = parameter.dim() > 1 and not _UNDECAYED.search(name)
         decay = config.weight_decay if decays else 0.0
         groups.setdefault((scale, decay), []).append(parameter)
+    if helper is not None:
+        groups.setdefault((1.0, 0.0), []).extend(helper.parameters())
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr_scale": scale, "weight_decay": decay}
@@ -34,6 +42,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
         ],
         lr=config.lr,
         betas=config.betas,
+        fused=True,
     )
 
 

@@ -1,5 +1,6 @@
 """A dataset as a source of training samples: jitter, crop, flip, light."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import cv2
@@ -17,8 +18,9 @@ from sa_engine.training.samples import PromptConfig, Sample, build_sample
 class JitterConfig:
     """How a picture is varied; scales are those of large-scale jitter (Ghiasi et al., 2021).
 
-    min_scale, max_scale: the picture's longer side as a share of the model's input, before it is
-        cropped to it; drawn log-uniformly; the paper's range is 0.1 to 2.
+    min_scale: smallest longer side of the picture as a share of the model's input, before it is
+        cropped to that; drawn log-uniformly.
+    max_scale: largest longer side as a share of the model's input.
     aspect: deviation of the logarithm of the aspect ratio, >= 0.
     flip_probability: chance of a mirror image, [0, 1].
     colour: strength of changes of brightness, contrast and hue, [0, 1].
@@ -90,6 +92,14 @@ class PhotoSource:
                     return build_sample(
                         rgb, masks, size=self.size, config=self.prompts, rng=rng, key=key
                     )
+
+    def stage_share(self) -> float:
+        """The mean weight of the set's masks by their stages: how much more often it is drawn."""
+        if not self.stage_weights:
+            return 1.0
+        counts = Counter(m.stage for r in self.records for m in r.annotations if not m.iscrowd)
+        weighted = sum(n * self.stage_weights.get(stage, 1.0) for stage, n in counts.items())
+        return weighted / counts.total()
 
     def _window(self, record: ImageRecord, rng: np.random.Generator) -> _Window:
         jitter = self.jitter
@@ -169,6 +179,8 @@ def _relight(
     strength = jitter.colour
     mean = picture.mean()
     contrast = 1 + strength * rng.uniform(-0.5, 0.5)
-    gain = (1 + strength * rng.uniform(-0.4, 0.4)) * (1 + strength * rng.uniform(-0.15, 0.15, size=3))
+    gain = (1 + strength * rng.uniform(-0.4, 0.4)) * (
+        1 + strength * rng.uniform(-0.15, 0.15, size=3)
+    )
     picture = ((picture - mean) * contrast + mean) * gain.astype(np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)

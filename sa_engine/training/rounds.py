@@ -6,7 +6,7 @@ logits: one at random in the middle, one last.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.training.clicks import error_points, hashed_uniform
 from sa_engine.training.losses import LossWeights, mask_loss, true_iou
+from sa_engine.training.similarity import ClickSimilarity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +75,18 @@ class RoundsResult:
 
 
 def run_rounds(
-    sam: Sam, batch: Batch, *, config: RoundsConfig, weights: LossWeights, step: int
+    sam: Sam,
+    batch: Batch,
+    *,
+    config: RoundsConfig,
+    weights: LossWeights,
+    step: int,
+    similarity: ClickSimilarity | None = None,
 ) -> RoundsResult:
     """Encode the pictures once and play all rounds for all their prompts.
 
     step: varies the points between visits of one sample.
+    similarity: the helper head, where its loss has a weight.
     """
     embedding_BCHW = sam.encode_image(sam.preprocess(batch.images_B3SS))
     images, count = batch.targets_BPhw.shape[:2]
@@ -101,7 +109,13 @@ def run_rounds(
             keys_P[group_K],
         )
         results.append(_play(sam, start, config=config, weights=weights, step=step))
-    return _total(results)
+    total = _total(results)
+    if similarity is None:
+        return total
+    points_P2 = batch.points_BP2.flatten(0, 1)
+    logits_Phw = similarity(sam, embedding_BCHW, points_P2, index_P)
+    helped = mask_loss(logits_Phw[:, None], batch.targets_BPhw.flatten(0, 1), weights).mean()
+    return replace(total, loss=total.loss + weights.similarity * helped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,9 @@ def _play(
             salt = step * 64 + turn
             new, label = error_points(fed_back[:, 0], targets_Phw, keys_P=keys_P, salt=salt)
             points = new[:, None] if points is None else torch.cat([points, new[:, None]], dim=1)
-            labels = label[:, None] if labels is None else torch.cat([labels, label[:, None]], dim=1)
+            labels = (
+                label[:, None] if labels is None else torch.cat([labels, label[:, None]], dim=1)
+            )
         prompts = Prompts(
             points_PN2=points, labels_PN=labels, boxes_P4=start.boxes_P4, masks_P1HW=fed_back
         )
@@ -196,7 +212,9 @@ def _turn_loss(
         return (losses[:, 0] + squared[:, 0]).sum(), iou
     best = losses[:, 1:4].argmin(dim=1, keepdim=True)
     chosen = losses[:, 1:4].gather(1, best)[:, 0]
-    scored = squared[:, 1:4].mean(dim=1) if weights.all_iou else squared[:, 1:4].gather(1, best)[:, 0]
+    scored = (
+        squared[:, 1:4].mean(dim=1) if weights.all_iou else squared[:, 1:4].gather(1, best)[:, 0]
+    )
     loss = (chosen + scored).sum()
     if config.single_mask_first:
         loss = loss + config.single_mask_first * (losses[:, 0] + squared[:, 0]).sum()

@@ -1,7 +1,6 @@
 """The training loop of the promptable model."""
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,38 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from sa_engine.errors import TrainingError
 from sa_engine.model.sam import Sam
 from sa_engine.training.config import TrainConfig
-from sa_engine.training.distributed import World, average_gradients, summed
+from sa_engine.training.distributed import (
+    World,
+    average_gradients,
+    summed,
+    synchronise_norms,
+)
+from sa_engine.training.metrics import MetricsLog, StepReport
 from sa_engine.training.mixture import Mixture
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
 from sa_engine.training.rounds import Batch, run_rounds
 from sa_engine.training.samples import Sample
+from sa_engine.training.similarity import ClickSimilarity
 from sa_engine.training.state import load_state, save_state
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one step did; means over the prompts of all processes.
-
-    step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
-    model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
-    round 1. images_per_s: of all processes, since the last report.
-    """
-
-    step: int
-    loss: float
-    first_best_iou: float
-    first_own_iou: float
-    last_iou: float
-    iou_error: float
-    lr: float
-    grad_norm: float
-    images_per_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +41,6 @@ class RunPaths:
     def state(self) -> Path:
         """The state that a continued run starts from."""
         return self.folder / "state.pt"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a report."""
-        return self.folder / "metrics.jsonl"
 
 
 def stack(samples: list[Sample]) -> Batch:
@@ -78,7 +59,9 @@ def stack(samples: list[Sample]) -> Batch:
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device, pixels and targets as floats."""
-    moved = [getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)]
+    moved = [
+        getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)
+    ]
     images, targets, *rest = moved
     return Batch(images.float(), targets.float() / 255, *rest)
 
@@ -125,19 +108,33 @@ class Trainer:
             )
         self._micro = min(config.micro_batch or own, own)
         if own % self._micro:
-            raise TrainingError(f"{own} pictures a process do not divide into parts of {self._micro}")
+            raise TrainingError(
+                f"{own} pictures a process do not divide into parts of {self._micro}"
+            )
+        if config.sync_norms:
+            synchronise_norms(sam, self._world)
         self.sam = sam.to(self._device)
+        if config.compile_encoder:
+            # In place: the state dict keeps its names.
+            self.sam.image_encoder.compile()
         self._mixture = mixture
         self._config = config
         self._paths = paths
         self._workers = data_workers
         self._fingerprint = fingerprint
-        self._optimizer = build_optimizer(self.sam, config.optim)
+        self._similarity: ClickSimilarity | None = None
+        trained = nn.ModuleDict({"sam": self.sam})
+        if config.losses.similarity:
+            torch.manual_seed(config.seed)
+            self._similarity = ClickSimilarity().to(self._device)
+            trained["similarity"] = self._similarity
+        self._trained = trained
+        self._optimizer = build_optimizer(self.sam, config.optim, self._similarity)
         self._average = MovingAverage(self.sam, config.optim.ema_decay)
         self._step = 0
         state = load_state(paths.state, fingerprint=fingerprint)
         if state is not None:
-            self.sam.load_state_dict(state.model)
+            self._trained.load_state_dict(state.model)
             self._optimizer.load_state_dict(state.optimizer)
             for name, value in state.average.items():
                 self._average.weights[name].copy_(value)
@@ -158,13 +155,15 @@ class Trainer:
         *,
         report: Callable[[StepReport], None] = lambda _: None,
         on_checkpoint: Callable[["Trainer"], None] = lambda _: None,
-        report_every: int = 20,
-        checkpoint_seconds: float = 300.0,
+        report_every: int = 10,
+        checkpoint_seconds: float = 120.0,
+        tensorboard: bool = False,
     ) -> None:
         """Train to the last step.
 
         report: called on the main process every `report_every` steps and at the last.
         on_checkpoint: called on the main process after each state written.
+        tensorboard: write event files, too; needs the extra "train".
         Raises TrainingError when the loss is not finite; the last good state stays on disk.
         """
         config = self._config
@@ -178,6 +177,7 @@ class Trainer:
             pin_memory=self._device.type == "cuda",
         )
         batches = iter(loader)
+        log = MetricsLog(self._paths.folder, tensorboard=tensorboard and self._world.is_main)
         parts = config.batch_images // self._world.size // self._micro
         last_report = last_save = time.monotonic()
         reported = self._step
@@ -188,8 +188,10 @@ class Trainer:
             # Stochastic depth draws from torch's generator: the same at this step on any run.
             torch.manual_seed(hash((config.seed, self._step, self._world.rank)))
             means = self._accumulate(batches, parts)
-            average_gradients(self.sam.parameters(), self._world)
-            norm = torch.nn.utils.clip_grad_norm_(self.sam.parameters(), config.optim.clip_norm)
+            average_gradients(self._trained.parameters(), self._world)
+            norm = torch.nn.utils.clip_grad_norm_(
+                self._trained.parameters(), config.optim.clip_norm
+            )
             if not math.isfinite(float(norm)) or not math.isfinite(float(means[0])):
                 raise TrainingError(
                     f"the loss or its gradient is no longer a number at step {self._step + 1} "
@@ -205,7 +207,7 @@ class Trainer:
                 now = time.monotonic()
                 rate = (self._step - reported) * config.batch_images / max(now - last_report, 1e-9)
                 made = StepReport(self._step, *means.tolist(), lr, float(norm), rate)
-                self._log(made)
+                log.write(made)
                 report(made)
                 last_report, reported = now, self._step
             if self._world.is_main and (done or time.monotonic() - last_save >= checkpoint_seconds):
@@ -223,7 +225,12 @@ class Trainer:
                 self._device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
             ):
                 result = run_rounds(
-                    self.sam, batch, config=config.rounds, weights=config.losses, step=self._step
+                    self.sam,
+                    batch,
+                    config=config.rounds,
+                    weights=config.losses,
+                    step=self._step,
+                    similarity=self._similarity,
                 )
             (result.loss / parts).backward()  # type: ignore[no-untyped-call]
             found = [result.loss.detach() * result.prompts, result.first_best_iou]
@@ -238,12 +245,7 @@ class Trainer:
             self._paths.state,
             step=self._step,
             fingerprint=self._fingerprint,
-            model=self.sam,
+            model=self._trained,
             optimizer=self._optimizer,
             average=self._average,
         )
-
-    def _log(self, made: StepReport) -> None:
-        self._paths.folder.mkdir(parents=True, exist_ok=True)
-        with self._paths.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(made)) + "\n")

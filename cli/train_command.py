@@ -1,0 +1,186 @@
+"""`sa-engine train`: train the promptable model."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from sa_engine.cli.options import (
+    GroupedCommand,
+    all_of,
+    option_names,
+    options_from,
+    take,
+)
+from sa_engine.errors import UsageError
+from sa_engine.model.variants import VARIANTS
+from sa_engine.pipelines.retrain import TrainOptions, build_recipe, retrain
+from sa_engine.training.config import OptimConfig, TrainConfig
+from sa_engine.training.losses import LossWeights
+from sa_engine.training.metrics import StepReport
+from sa_engine.training.photo_source import JitterConfig
+from sa_engine.training.recipes import RECIPES
+from sa_engine.training.rounds import RoundsConfig
+from sa_engine.training.samples import PromptConfig
+
+_PARTS = {
+    "train": (TrainConfig, "Run"),
+    "prompts": (PromptConfig, "Prompts"),
+    "rounds": (RoundsConfig, "Rounds"),
+    "losses": (LossWeights, "Losses"),
+    "optim": (OptimConfig, "Optimizer"),
+    "jitter": (JitterConfig, "Pictures"),
+}
+
+
+class TrainBar:
+    """A bar with loss, mean IoU and pictures/s; silent off a terminal."""
+
+    def __init__(self, steps: int) -> None:
+        self._bar: tqdm[Any] = tqdm(
+            total=steps,
+            desc="train",
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+        self._begun = False
+
+    def report(self, made: StepReport) -> None:
+        """Show one report."""
+        if not self._begun:
+            # Steps of an earlier, stopped run do not count towards the rate.
+            self._bar.initial = self._bar.n = made.step
+            self._begun = True
+        self._bar.set_postfix_str(
+            f"loss {made.loss:.3f}, IoU {made.first_own_iou:.3f} own {made.first_best_iou:.3f} best, "
+            f"{made.images_per_s:.1f} img/s",
+            refresh=False,
+        )
+        self._bar.update(made.step - self._bar.n)
+        if made.step == self._bar.total:
+            self._bar.close()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def command() -> None:
+    """Train the engine's models on datasets."""
+
+
+@command.command(
+    cls=GroupedCommand,
+    epilog="Several processes:  torchrun --nproc-per-node 2 -m sa_engine train sam ...",
+)
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A dataset to train on; may be given several times.",
+)
+@click.option(
+    "--weight",
+    "weight",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="How often a set, or the masks of a stage, are drawn, as coco=20 or manual=10. "
+    "A set without one has the square root of its number of images.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The weights file to write."
+)
+@click.option(
+    "--init", type=click.Path(path_type=Path), help="Weights to start from instead of random ones."
+)
+@click.option(
+    "--arch", type=click.Choice(VARIANTS), help="The image encoder.  [default: the recipe's]"
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default="paper",
+    show_default=True,
+    help="Where all other values come from: the paper's training, training from random weights, or "
+    "the paper's model for automatic generation.",
+)
+@click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
+@click.option(
+    "--synthetic", type=click.FloatRange(0, 1), help="Share of synthetic scenes, from 0 to 1."
+)
+@click.option(
+    "--mask-area-power",
+    type=float,
+    help="Choose masks of an image with a weight of their area to this power.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Arithmetic; bfloat16 where the hardware has it.  [default: float32]",
+)
+@click.option("--compile", "compile_encoder", is_flag=True, help="Use torch.compile.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where the model trains; auto takes a GPU when there is one.",
+)
+@click.option(
+    "--data-workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that prepare images beside the training.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files, too.")
+@all_of(*(options_from(config, group) for config, group in _PARTS.values()))
+def sam(
+    data: tuple[Path, ...],
+    weight: tuple[str, ...],
+    arch: str | None,
+    precision: str | None,
+    compile_encoder: bool,
+    **options: Any,
+) -> None:
+    """Train the promptable model on datasets and write its weights with their card.
+
+    The same command again goes on with a run that was stopped.
+
+    \b
+    sa-engine train sam --data out/manual --recipe scratch --image-size 128 \\
+        --steps 200 --out out/model.safetensors
+    """
+    changes = {
+        part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}
+        for part, (config, _) in _PARTS.items()
+    }
+    if arch is not None:
+        changes["train"]["variant"] = arch
+    if precision is not None:
+        changes["train"]["precision"] = precision
+    if compile_encoder:
+        changes["train"]["compile_encoder"] = True
+    request = TrainOptions(data=data, weights=_weights(weight), changes=changes, **options)
+    bar = TrainBar(build_recipe(request).train.steps)
+    card = retrain(request, report=bar.report)
+    click.echo(
+        f"{request.out}: {card.variant} at {card.image_size} px, "
+        f"training IoU {card.results.get('training_first_own_iou', 0):.3f} own, "
+        f"{card.results.get('training_first_best_iou', 0):.3f} best of 3"
+    )
+
+
+def _weights(texts: tuple[str, ...]) -> dict[str, float]:
+    """`name=number` texts as a mapping."""
+    weights: dict[str, float] = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise UsageError(f"--weight {text!r} is not NAME=NUMBER; an example: --weight manual=10")
+    return weights

@@ -1,0 +1,91 @@
+"""Retraining: datasets in, a weights file out (the loop of the data engine, paper, section 4)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sa_engine.errors import UsageError
+from sa_engine.model.checkpoint import ModelCard
+from sa_engine.model.device import choose_device
+from sa_engine.training.distributed import join_world, leave_world
+from sa_engine.training.metrics import StepReport
+from sa_engine.training.recipes import RECIPES, Recipe
+from sa_engine.training.session import TrainRequest, train_sam
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What `sa-engine train sam` was told.
+
+    data: datasets. weights: by set or stage. out: the weights file. init: weights to start from.
+    recipe: a name of RECIPES. changes: options by part of the recipe ("train", "optim", ...) and
+        name; those not named keep the recipe's values.
+    synthetic: share of synthetic scenes; None for the recipe's.
+    device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
+    """
+
+    data: Sequence[Path]
+    out: Path
+    weights: Mapping[str, float] = field(default_factory=dict)
+    init: Path | None = None
+    recipe: str = "paper"
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    synthetic: float | None = None
+    mask_area_power: float | None = None
+    name: str = ""
+    device: str = "auto"
+    data_workers: int = 0
+    tensorboard: bool = False
+
+
+def build_recipe(options: TrainOptions) -> Recipe:
+    """The named recipe with the changes. Raises UsageError, naming the option at fault."""
+    recipe = RECIPES[options.recipe]()
+    changes = {part: dict(values) for part, values in options.changes.items()}
+    run = changes.pop("train", {})
+    try:
+        jitter = replace(recipe.jitter, **changes.pop("jitter", {}))
+        for part, values in changes.items():
+            run[part] = replace(getattr(recipe.train, part), **values)
+        train = replace(recipe.train, **run)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    recipe = replace(recipe, train=train, jitter=jitter)
+    for name in ("synthetic", "mask_area_power"):
+        value = getattr(options, name)
+        if value is not None:
+            recipe = replace(recipe, **{name: value})
+    return recipe
+
+
+def retrain(
+    options: TrainOptions, *, report: Callable[[StepReport], None] = lambda _: None
+) -> ModelCard:
+    """Train, alone or as one of the processes that `torchrun` started; report on the main one."""
+    recipe = build_recipe(options)
+    if not options.data and recipe.synthetic < 1:
+        raise UsageError("no --data; give a dataset, or --synthetic 1 to train on scenes alone")
+    world = join_world()
+    try:
+        device = torch.device(choose_device(options.device))
+        if device.type == "cuda":
+            device = torch.device("cuda", world.local_rank)
+            torch.cuda.set_device(device)
+        request = TrainRequest(
+            data=options.data,
+            out=options.out,
+            recipe=recipe,
+            weights=options.weights,
+            init=options.init,
+            name=options.name,
+            data_workers=options.data_workers,
+            device=device,
+            world=world,
+            tensorboard=options.tensorboard,
+        )
+        return train_sam(request, report=report if world.is_main else lambda _: None)
+    finally:
+        leave_world()

@@ -1,0 +1,62 @@
+"""What a run says of its progress, and where that is written."""
+
+import dataclasses
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sa_engine.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did; means over the prompts of all processes.
+
+    step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
+    model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
+    round 1. images_per_s: of all processes, since the last report.
+    """
+
+    step: int
+    loss: float
+    first_best_iou: float
+    first_own_iou: float
+    last_iou: float
+    iou_error: float
+    lr: float
+    grad_norm: float
+    images_per_s: float
+
+
+class MetricsLog:
+    """Appends reports to "metrics.jsonl" in a folder and, if wanted, to TensorBoard's event files.
+
+    Raises UsageError where TensorBoard is wanted but not installed.
+    """
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        self._path = folder / "metrics.jsonl"
+        self._events: Any = None
+        if tensorboard:
+            try:
+                module = importlib.import_module("torch.utils.tensorboard")
+            except ImportError as error:
+                raise UsageError(
+                    "TensorBoard is not installed; pip install 'sa-engine[train]' or leave out "
+                    "--tensorboard (metrics.jsonl is written in any case)"
+                ) from error
+            self._events = module.SummaryWriter(str(folder))
+
+    def write(self, report: StepReport) -> None:
+        """Append one report."""
+        values = dataclasses.asdict(report)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        if self._events is not None:
+            for name, value in values.items():
+                if name != "step":
+                    self._events.add_scalar(name, value, report.step)
+            self._events.flush()

@@ -1,0 +1,56 @@
+"""A helper head for training from random weights: which pixels are like the clicked one.
+
+The decoder alone soon learns to draw a blob around the click, finds the picture a nuisance and
+teaches the encoder to say nothing. This head has no other way to please than the picture: from the
+embedding at the click it makes a filter for the upscaled embedding. It shares the decoder's
+upscaling, is thrown away after training and costs next to nothing.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sa_engine.model.sam import Sam
+
+
+class ClickSimilarity(nn.Module):
+    """Mask logits from the features under a click alone."""
+
+    def __init__(self, *, channels: int = 256, features: int = 32) -> None:
+        super().__init__()
+        self.turn = nn.Sequential(
+            nn.Linear(channels + features, channels), nn.GELU(), nn.Linear(channels, features)
+        )
+        # At first the filter is the clicked feature itself: likeness of colour, which even random
+        # convolutions keep, is a start to improve on.
+        nn.init.zeros_(self.turn[2].weight)
+        nn.init.zeros_(self.turn[2].bias)
+        self.scale = nn.Parameter(torch.tensor(6.0))
+        self.bias = nn.Parameter(torch.tensor(-3.0))
+
+    def forward(
+        self, sam: Sam, embedding_BCHW: Tensor, points_P2: Tensor, image_index_P: Tensor
+    ) -> Tensor:
+        """Logits (P, S/4, S/4).
+
+        points_P2: (x, y) in pixels of the model's input. image_index_P: the image of each.
+        """
+        fine_BDhw = sam.mask_decoder.output_upscaling(embedding_BCHW)
+        # What all of a picture has in common tells nothing of the clicked thing.
+        fine_BDhw = fine_BDhw - fine_BDhw.mean(dim=(2, 3), keepdim=True)
+        clicked_PC = _sample(embedding_BCHW, points_P2, image_index_P, sam.image_size)
+        clicked_PD = _sample(fine_BDhw, points_P2, image_index_P, sam.image_size)
+        clicked_PD = F.normalize(clicked_PD, dim=1)
+        turned = clicked_PD + self.turn(torch.cat([clicked_PC, clicked_PD], dim=1))
+        near = F.normalize(fine_BDhw, dim=1)[image_index_P]
+        logits: Tensor = torch.einsum("pd,pdhw->phw", turned, near)
+        return logits * self.scale + self.bias
+
+
+def _sample(map_BCHW: Tensor, points_P2: Tensor, image_index_P: Tensor, size: int) -> Tensor:
+    """The map at points, bilinear, (P, C)."""
+    grid = (points_P2 + 0.5) / size * 2 - 1
+    found = F.grid_sample(
+        map_BCHW[image_index_P], grid[:, None, None].to(map_BCHW.dtype), align_corners=False
+    )
+    return found[:, :, 0, 0]
