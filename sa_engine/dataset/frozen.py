@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sa_engine.dataset.arrays import bytes_array, int_array
 from sa_engine.dataset.sources import Source, SourceList, label, one_array
 from sa_engine.dataset.storage import Folder, explain_write, sha256_of
 
 INPUTS_NAME = "inputs.parquet"
+_ROWS_AT_ONCE = 65536
 _ROOT_KEY = b"sa_engine.root"
 
 _SCHEMA = pa.schema(
@@ -53,9 +55,10 @@ def freeze(folder: Folder, sources: Sequence[Source], *, images_per_shard: int) 
             with pq.ParquetWriter(
                 temporary, schema, compression="zstd", write_statistics=False
             ) as writer:
-                for start in range(0, len(listing), images_per_shard):
-                    part = listing[start : start + images_per_shard]
-                    writer.write_table(_table(part, start + 1, schema))
+                rows = images_per_shard * max(1, _ROWS_AT_ONCE // images_per_shard)
+                for start in range(0, len(listing), rows):
+                    table = _table(listing[start : start + rows], start + 1, schema)
+                    writer.write_table(table, row_group_size=images_per_shard)
             with temporary.open("rb+") as file:
                 file_sha256 = sha256_of(file)
                 os.fsync(file.fileno())
@@ -73,14 +76,14 @@ def _table(part: SourceList, first_image_id: int, schema: Any) -> Any:
     except pa.ArrowInvalid:
         values = raw.to_pylist()
         labels = [label(value) for value in values]
-        names = pa.array(labels, pa.large_string())
+        names = bytes_array([text.encode() for text in labels]).cast(pa.large_string())
         name_bytes = pa.array(
             [v if v != text.encode() else None for v, text in zip(values, labels, strict=True)],
             pa.binary(),
         )
     spans = part.tar_spans or (pa.nulls(count, pa.int64()), pa.nulls(count, pa.int64()))
     uris = pa.nulls(count, pa.binary()) if part.uris is None else part.uris.cast(pa.binary())
-    ids = pa.array(np.arange(first_image_id, first_image_id + count, dtype=np.int64))
+    ids = int_array(np.arange(first_image_id, first_image_id + count, dtype=np.int64))
     columns = (ids, names.cast(pa.string()), name_bytes, uris, *spans)
     return pa.table([one_array(column) for column in columns], schema=schema)
 

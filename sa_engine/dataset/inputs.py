@@ -10,9 +10,11 @@ import glob
 import os
 import tarfile
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
+from sa_engine.dataset.arrays import bytes_array, line_array, optional_int_array
 from sa_engine.dataset.sources import Source, SourceList, label
 from sa_engine.dataset.storage import open_folder, read_range, read_regular
 from sa_engine.errors import ImageError, UsageError
@@ -105,7 +107,7 @@ class _Collector:
         self._names: list[bytes] = []
         self._offsets: list[int | None] = []
         self._sizes: list[int | None] = []
-        self._chunks: list[tuple[pa.Array, pa.Array, pa.Array]] = []
+        self._chunks: list[tuple[Any, Any, Any]] = []
         self._any_span = False
 
     def add(self, name: bytes, offset: int | None = None, size: int | None = None) -> None:
@@ -116,12 +118,11 @@ class _Collector:
         if len(self._names) >= _CHUNK:
             self._flush()
 
-    def extend(self, names: list[bytes]) -> None:
-        for start in range(0, len(names), _CHUNK):
-            part = names[start : start + _CHUNK]
-            self._flush()
-            self._names, self._offsets, self._sizes = part, [None] * len(part), [None] * len(part)
+    def add_array(self, names: Any) -> None:
+        """Many plain files at once, large_binary."""
         self._flush()
+        nothing = pa.nulls(len(names), pa.int64())
+        self._chunks.append((names, nothing, nothing))
 
     def listing(self, root: bytes) -> SourceList:
         self._flush()
@@ -136,9 +137,9 @@ class _Collector:
         if self._names:
             self._chunks.append(
                 (
-                    pa.array(self._names, pa.large_binary()),
-                    pa.array(self._offsets, pa.int64()),
-                    pa.array(self._sizes, pa.int64()),
+                    bytes_array(self._names),
+                    optional_int_array(self._offsets),
+                    optional_int_array(self._sizes),
                 )
             )
         self._names, self._offsets, self._sizes = [], [], []
@@ -259,20 +260,13 @@ def _enters_new(link: bytes, real_root: bytes, visited: set[bytes]) -> bool:
 def _add_lines(found: _Collector, path: bytes) -> None:
     try:
         with open(path, "rb") as file:
-            rest = b""
-            first = True
+            rest = file.read(3).removeprefix(b"\xef\xbb\xbf")
             while block := file.read(_LIST_BLOCK):
-                if first:
-                    block, first = block.removeprefix(b"\xef\xbb\xbf"), False
-                *lines, rest = (rest + block).split(b"\n")
-                found.extend(_filled(lines))
-            found.extend(_filled([rest]))
+                whole, newline, rest = (rest + block).rpartition(b"\n")
+                found.add_array(line_array(whole + newline))
+            found.add_array(line_array(rest + b"\n"))
     except OSError as error:
         raise UsageError(f"cannot read the list {label(path)}: {error.strerror}") from error
-
-
-def _filled(lines: list[bytes]) -> list[bytes]:
-    return [line for line in (line.removesuffix(b"\r") for line in lines) if line.strip()]
 
 
 def _add_members(found: _Collector, path: bytes, name: bytes) -> None:

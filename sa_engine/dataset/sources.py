@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sa_engine.dataset.arrays import bytes_array, int_array, optional_int_array
+
 _DIGEST_ROWS = 65536
 
 
@@ -67,15 +69,12 @@ class SourceList(Sequence[Source]):
         spans = None
         if any(source.tar_offset is not None for source in sources):
             spans = (
-                pa.array([source.tar_offset for source in sources], pa.int64()),
-                pa.array([source.tar_size for source in sources], pa.int64()),
+                optional_int_array([source.tar_offset for source in sources]),
+                optional_int_array([source.tar_size for source in sources]),
             )
         return cls(
-            pa.array(
-                [source.name.encode("utf-8", "surrogateescape") for source in sources],
-                pa.large_binary(),
-            ),
-            uris=pa.array([os.fsencode(source.uri) for source in sources], pa.large_binary()),
+            bytes_array([os.fsencode(source.name) for source in sources]),
+            uris=bytes_array([os.fsencode(source.uri) for source in sources]),
             tar_spans=spans,
         )
 
@@ -140,7 +139,7 @@ class SourceList(Sequence[Source]):
 
     def take(self, indices: Iterable[int]) -> "SourceList":
         """The sources at these positions, in this order."""
-        positions = pa.array(np.fromiter(indices, dtype=np.int64))
+        positions = int_array(np.fromiter(indices, dtype=np.int64))
         return self._map(lambda array: array.take(positions))
 
     def sorted(self) -> "SourceList":
@@ -155,7 +154,7 @@ class SourceList(Sequence[Source]):
         if pc.all(first).as_py():
             return listing
         keep = np.flatnonzero(np.concatenate(([True], first.to_numpy())))
-        return listing.take_array(pa.array(keep))
+        return listing.take_array(int_array(keep))
 
     def take_array(self, positions: Any) -> "SourceList":
         """`take` for positions that are an Arrow array already."""

@@ -1,0 +1,64 @@
+"""Arrow arrays straight from buffers.
+
+`pyarrow.array` looks at every item and imports pandas, where that is installed, to do so; lists of
+millions of names are neither made that way in time nor worth that import.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def int_array(values: NDArray[np.int64]) -> Any:
+    """int64, none null."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, _buffer(values)])
+
+
+def optional_int_array(values: Sequence[int | None]) -> Any:
+    """int64, null for None."""
+    filled = np.fromiter((v or 0 for v in values), dtype=np.int64, count=len(values))
+    present = np.fromiter((v is not None for v in values), dtype=np.bool_, count=len(values))
+    valid = _buffer(np.packbits(present, bitorder="little"))
+    return pa.Array.from_buffers(pa.int64(), len(filled), [valid, _buffer(filled)])
+
+
+def bytes_array(values: Sequence[bytes]) -> Any:
+    """large_binary, none null."""
+    lengths = np.fromiter(map(len, values), dtype=np.int64, count=len(values))
+    return _large_binary(lengths, pa.py_buffer(b"".join(values)))
+
+
+def line_array(block: bytes) -> Any:
+    """large_binary: the lines of a block of whole lines, without their ends (LF or CR LF).
+
+    Lines of nothing but white space are left out.
+    """
+    data = np.frombuffer(block, dtype=np.uint8)
+    ends = np.flatnonzero(data == 10)
+    starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
+    keep = np.ones(data.size, dtype=np.bool_)
+    keep[ends] = False
+    returns = ends[(ends > starts) & (data[ends - 1] == 13)] - 1
+    keep[returns] = False
+    lengths = ends - starts
+    lengths[np.searchsorted(ends, returns)] -= 1
+    wanted = lengths > 0
+    for k in np.flatnonzero(wanted & (data[np.minimum(starts, data.size - 1)] <= 32)):
+        if not block[starts[k] : ends[k]].strip():
+            wanted[k] = False
+            keep[starts[k] : ends[k]] = False
+    return _large_binary(lengths[wanted], _buffer(data[keep]))
+
+
+def _large_binary(lengths: NDArray[np.int64], values: Any) -> Any:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    kind = pa.large_binary()
+    return pa.Array.from_buffers(kind, len(lengths), [None, _buffer(offsets), values])
+
+
+def _buffer(values: NDArray[Any]) -> Any:
+    return pa.py_buffer(np.ascontiguousarray(values))
