@@ -13,7 +13,6 @@ from itertools import groupby, islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from sa_engine.automask import filters, outlines
@@ -26,11 +25,11 @@ from sa_engine.automask.steps import NoTimes, Step, StepTimes
 from sa_engine.automask.tiles import measure, tiling
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
+from sa_engine.model.device import choose_precision
+from sa_engine.model.framing import resize_to_input
 from sa_engine.model.mask_decoder import prompts_per_chunk
 from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MaskGenerator:
@@ -44,22 +43,23 @@ class MaskGenerator:
         sam: Sam,
         config: GeneratorConfig,
         *,
-        device: str = "cpu",
-        precision: str = "fp32",
+        device: str | torch.device = "cpu",
+        precision: str | torch.dtype = "fp32",
         times: StepTimes | None = None,
     ) -> None:
         """Put the model on a device, in a precision; the model itself is changed, not a copy.
 
         device: "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", "bf16" or "fp16": the numbers of image encoder and mask decoder. Prompts
-            and all that follows the low-resolution logits stay in fp32.
+        precision: "auto", "fp32", "bf16", "fp16" or such a dtype: the numbers of image encoder and
+            mask decoder. All that follows the low-resolution logits is in fp32.
         times: adds up seconds per step, for benchmarks.
         """
         self.config = config
-        self._sam = sam.to(device).eval()
-        self._sam.image_encoder.to(_DTYPES[precision])
-        self._sam.mask_decoder.to(_DTYPES[precision])
         self._device = torch.device(device)
+        self._sam = sam.to(self._device).eval()
+        if isinstance(precision, str):
+            precision = choose_precision(precision, self._device)
+        self._sam.set_precision(precision)
         self._grids = grids(config)
         self._times = times if times is not None else NoTimes(self._device)
 
@@ -112,7 +112,7 @@ class MaskGenerator:
             while batch := list(islice(layer, at_once)):
                 with self._times.measure(Step.RESIZE):
                     inputs = [
-                        resize_longest_side(
+                        resize_to_input(
                             rgb_HW3[crop.y0 : crop.y1, crop.x0 : crop.x1], self._sam.image_size
                         )
                         for _, crop in batch
@@ -120,7 +120,7 @@ class MaskGenerator:
                 with self._times.measure(Step.ENCODE):
                     squares = [
                         self._sam.preprocess(
-                            torch.from_numpy(x).to(self._device).permute(2, 0, 1).float()
+                            torch.tensor(x, device=self._device).permute(2, 0, 1).float()
                         )
                         for x in inputs
                     ]
@@ -206,14 +206,6 @@ class MaskGenerator:
             with self._times.measure(Step.DRAW):
                 logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
             yield logits_KHW, iou_P3[prompt_K, mask_K], prompt_K + begin
-
-
-def resize_longest_side(rgb_HW3: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize so that the longer side has `side` pixels, with PIL's antialiased bilinear filter."""
-    height, width = rgb_HW3.shape[:2]
-    scale = side / max(height, width)
-    size = (max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1))
-    return np.array(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.BILINEAR))
 
 
 def _record(

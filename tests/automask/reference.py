@@ -57,7 +57,11 @@ def reference_sam(sam: Sam) -> Any:
 def reference_records(
     model: Any, rgb_HW3: NDArray[np.uint8], **parameters: Any
 ) -> list[dict[str, Any]]:
-    """What the published generator makes of an image, masks as COCO run lengths."""
+    """What the published generator makes of an image, masks as COCO run lengths.
+
+    Parameters that are None keep its own default.
+    """
+    parameters = {name: value for name, value in parameters.items() if value is not None}
     generator = import_segment_anything().SamAutomaticMaskGenerator(
         model, output_mode="coco_rle", **parameters
     )

@@ -1,0 +1,184 @@
+"""One engine of the everything-mode benchmark, in a process of its own.
+
+Reads one JSON request a line from stdin, answers one JSON line on stdout. A process per engine
+keeps peak memory apart; the driver (`automask.py`) asks engines in turn for the same image.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sa_engine.automask.config import GeneratorConfig
+from sa_engine.automask.generator import MaskGenerator
+from sa_engine.automask.steps import Step, StepTimes
+from sa_engine.model.checkpoint import load_checkpoint
+from sa_engine.model.sam import Sam
+from sa_engine.model.variants import build_sam
+from tests.automask.reference import PUBLISHED_PARAMETERS, reference_records, reference_sam
+
+Answer = dict[str, Any]
+
+
+def load_sam(variant: str, checkpoint: Path) -> Sam:
+    """The checkpoint, or another encoder with random weights in front of its decoder."""
+    sam = load_checkpoint(checkpoint, "cpu").eval()
+    if sam.variant == variant:
+        return sam
+    torch.manual_seed(0)
+    other = build_sam(variant, sam.image_size).eval()
+    other.prompt_encoder.load_state_dict(sam.prompt_encoder.state_dict())
+    other.mask_decoder.load_state_dict(sam.mask_decoder.state_dict())
+    return other
+
+
+class Ours:
+    """This engine."""
+
+    def __init__(self, sam: Sam, device: torch.device, precision: str) -> None:
+        self._sam, self._device, self._precision = sam, device, precision
+
+    def generate(self, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]) -> Answer:
+        times = StepTimes(self._device)
+        generator = MaskGenerator(
+            self._sam,
+            GeneratorConfig(**parameters),
+            device=self._device,
+            precision=self._precision,
+            times=times,
+        )
+        begin = time.perf_counter()
+        records = generator.generate(rgb_HW3)
+        seconds = time.perf_counter() - begin
+        s = times.seconds
+        return {
+            "seconds": seconds,
+            "steps": {
+                "encode": s[Step.RESIZE] + s[Step.ENCODE],
+                "prompt decode": s[Step.PROMPT] + s[Step.DRAW],
+                "post-process": seconds
+                - sum(s[k] for k in (Step.RESIZE, Step.ENCODE, Step.PROMPT, Step.DRAW)),
+            },
+            "fine_steps": {step.value: value for step, value in s.items()},
+            "masks": [
+                {
+                    "segmentation": r.segmentation.to_coco(),
+                    "predicted_iou": r.predicted_iou,
+                    "stability_score": r.stability_score,
+                }
+                for r in records
+            ],
+        }
+
+
+class Reference:
+    """`segment-anything` 1.0's generator around our image encoder, with its own decoder."""
+
+    def __init__(self, sam: Sam, device: torch.device) -> None:
+        self._model = reference_sam(sam).to(device)
+        self._seconds = {"encode": 0.0, "prompt decode": 0.0}
+        self._device = device
+        self._time(self._model.image_encoder, "encode")
+        self._time(self._model.prompt_encoder, "prompt decode")
+        self._time(self._model.mask_decoder, "prompt decode")
+
+    def _time(self, module: nn.Module, step: str) -> None:
+        begin: list[float] = []
+
+        def before(*_: Any) -> None:
+            self._wait()
+            begin.append(time.perf_counter())
+
+        def after(*_: Any) -> None:
+            self._wait()
+            self._seconds[step] += time.perf_counter() - begin.pop()
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def generate(self, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]) -> Answer:
+        known = {k: v for k, v in parameters.items() if k in PUBLISHED_PARAMETERS}
+        self._seconds.update(dict.fromkeys(self._seconds, 0.0))
+        begin = time.perf_counter()
+        records = reference_records(self._model, rgb_HW3, **known)
+        seconds = time.perf_counter() - begin
+        return {
+            "seconds": seconds,
+            "steps": {**self._seconds, "post-process": seconds - sum(self._seconds.values())},
+            "masks": [
+                {k: r[k] for k in ("segmentation", "predicted_iou", "stability_score")}
+                for r in records
+            ],
+        }
+
+
+def flat_memory(
+    engine: Ours, image: NDArray[np.uint8], parameters: dict[str, Any], n: int
+) -> Answer:
+    """Resident memory after each of n different images of one size."""
+    resident = []
+    for shift in range(n):
+        engine.generate(np.roll(image, 7 * shift, axis=1), parameters)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident.append(pages * resource.getpagesize() / 2**30)
+    return {"resident_gib": resident}
+
+
+def answer(engine: Ours | Reference, request: dict[str, Any]) -> Answer:
+    """Do what one request asks."""
+    begin = time.perf_counter()
+    image = cv2.imread(request["image"])[:, :, ::-1]
+    decode_seconds = time.perf_counter() - begin
+    if request.get("size_hw"):
+        image = cv2.resize(image, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
+    image = np.ascontiguousarray(image)
+    if request.get("flat"):
+        assert isinstance(engine, Ours)
+        result = flat_memory(engine, image, request["parameters"], request["flat"])
+    else:
+        result = engine.generate(image, request["parameters"])
+        result["steps"] = {"decode": decode_seconds, **result["steps"]}
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {**result, "size_hw": image.shape[:2], "peak_gib": peak_gib}
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", choices=["ours", "reference"], required=True)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    device = torch.device(options.device)
+    sam = load_sam(options.variant, options.checkpoint)
+    make: dict[str, Callable[[], Ours | Reference]] = {
+        "ours": lambda: Ours(sam, device, options.precision),
+        "reference": lambda: Reference(sam, device),
+    }
+    engine = make[options.engine]()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(engine, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
