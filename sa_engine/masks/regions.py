@@ -58,16 +58,9 @@ def drop_specks(mask: Mask, min_area: float) -> tuple[Mask, bool]:
     order of their labels). A single small piece therefore stays as it is and counts as found.
     """
     regions, areas = _regions(mask)
-    small = areas < min_area
-    small[0] = False
-    if not small.any():
+    if not (areas[1:] < min_area).any():
         return mask, False
-    keep = ~small
-    keep[0] = False
-    if not keep.any():
-        keep[1 + int(np.argmax(areas[1:]))] = True
-    kept: Mask = keep[regions]
-    return kept, True
+    return _large_enough(areas, min_area)[regions], True
 
 
 def clean(
@@ -82,13 +75,24 @@ def clean(
         return Cleaned(None if small_masks is SmallMasks.DROP else rle, changed=False)
     mask = run_lengths.decode(rle)
     (x0, y0), window, has_holes = _fill_near(mask, run_lengths.bbox_xywh(rle), min_area)
-    if small_masks is SmallMasks.DROP and _regions(window)[1][1:].max() < min_area:
+    labels, areas = _regions(window)
+    if small_masks is SmallMasks.DROP and areas[1:].max() < min_area:
         return Cleaned(None, changed=True)
-    window, has_specks = drop_specks(window, min_area)
+    has_specks = bool((areas[1:] < min_area).any())
     if not (has_holes or has_specks):
         return Cleaned(rle, changed=False)
-    coded = run_lengths.encode_window(window, origin_xy=(x0, y0), size_hw=rle.size_hw)
+    kept = _large_enough(areas, min_area)[labels]
+    coded = run_lengths.encode_window(kept, origin_xy=(x0, y0), size_hw=rle.size_hw)
     return Cleaned(coded, changed=True)
+
+
+def _large_enough(areas: NDArray[np.int64], min_area: float) -> NDArray[np.bool_]:
+    """By label, whether a piece stays: it is large enough, or the largest where none is."""
+    keep = areas >= min_area
+    keep[0] = False
+    if not keep.any():
+        keep[1 + int(np.argmax(areas[1:]))] = True
+    return keep
 
 
 def _fill_near(
