@@ -21,7 +21,7 @@ _CHECKSUM_BYTES = 16
 class Entry:
     """What is known of one finished image.
 
-    row: its row of the Parquet file.
+    row: its row of the Parquet file without the masks, which its JSON in the tar holds.
     tar_end: length of the unfinished tar after it, bytes.
     segment: checksum of what it added to the tar.
     seconds: time spent on it.
@@ -31,11 +31,6 @@ class Entry:
     tar_end: int
     segment: str
     seconds: float
-
-    @property
-    def status(self) -> str:
-        """The image's ImageStatus."""
-        return str(self.row["status"])
 
 
 def checksum(data: bytes) -> str:

@@ -5,7 +5,7 @@ are. `attributes` are JSON text, since their keys differ from image to image.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +70,10 @@ class Span:
     size: int
 
 
-def to_row(
+def to_light_row(
     record: ImageRecord, *, image_span: Span | None, json_span: Span | None
 ) -> dict[str, Any]:
-    """A row of SCHEMA that JSON can hold too. ValueError if an attribute is no JSON value."""
+    """A record's LIGHT_COLUMNS. ValueError if an attribute is no JSON value."""
     return {
         "image_id": record.image_id,
         "file_name": record.file_name,
@@ -88,11 +88,14 @@ def to_row(
         "json_offset": None if json_span is None else json_span.offset,
         "json_size": None if json_span is None else json_span.size,
         "attributes": _attributes_text(record.attributes),
-        "annotations": [
-            _mask_to_row(mask, record.mask_id(position))
-            for position, mask in enumerate(record.annotations)
-        ],
     }
+
+
+def to_row(
+    light_row: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A row of SCHEMA from its LIGHT_COLUMNS and its masks as SA-1B's JSON has them."""
+    return {**light_row, "annotations": [_annotation_row(item) for item in annotations]}
 
 
 def from_row(row: Mapping[str, Any]) -> ImageRecord:
@@ -130,25 +133,13 @@ def _span(offset: int | None, size: int | None) -> Span | None:
     return None if offset is None or size is None else Span(offset, size)
 
 
-def _mask_to_row(mask: MaskRecord, mask_id: int) -> dict[str, Any]:
-    return {
-        "id": mask_id,
-        "segmentation": mask.segmentation.to_coco(),
-        "bbox": mask.bbox_xywh,
-        "area": mask.area,
-        "predicted_iou": mask.predicted_iou,
-        "stability_score": mask.stability_score,
-        "crop_box": mask.crop_box_xywh,
-        "point_coords": mask.point_coords_xy,
-        "stage": mask.stage.value,
-        "prompt_box": mask.prompt_box_xywh,
-        "box_score": mask.box_score,
-        "category": mask.category,
-        "annotator": mask.annotator,
-        "time_spent_s": mask.time_spent_s,
-        "iscrowd": mask.iscrowd,
-        "attributes": _attributes_text(mask.attributes),
-    }
+def _annotation_row(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Keys that are absent become null.
+    attributes = item.get("attributes")
+    if attributes is None:
+        return {**item, "iscrowd": item.get("iscrowd", False)}
+    text = _attributes_text(attributes)
+    return {**item, "iscrowd": item.get("iscrowd", False), "attributes": text}
 
 
 def _mask_from_row(row: Mapping[str, Any]) -> MaskRecord:

@@ -7,9 +7,10 @@ same as of one that never stopped.
 
 import contextlib
 import hashlib
+import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -127,7 +128,7 @@ class ShardWriter:
             if image_bytes is not None:
                 image_span = self._member(parts, record.file_name, image_bytes)
             json_span = self._member(parts, f"sa_{record.image_id}.json", sa1b.encode(record))
-        row = rows.to_row(record, image_span=image_span, json_span=json_span)
+        row = rows.to_light_row(record, image_span=image_span, json_span=json_span)
         segment = b"".join(parts)
         entry = Entry(row, self._tar_end + len(segment), checksum(segment), seconds)
         self._check_lease()
@@ -152,8 +153,7 @@ class ShardWriter:
         parquet_path = self._tar_path.with_name(parquet_name(self._index))
         tally = _Tally()
         with explain_write(parquet_path):
-            tar_sum = self._check_tar()
-            _write_parquet(parquet_path, (tally.count(entry) for entry in self._entries()))
+            _write_parquet(parquet_path, self._read_back(tally))
             with parquet_path.open("rb+") as file:
                 parquet_sum = FileSum(parquet_path.stat().st_size, sha256_of(file))
                 os.fsync(file.fileno())
@@ -164,7 +164,7 @@ class ShardWriter:
             num_failed=dict(sorted(tally.failed.items())),
             num_masks=tally.masks,
             seconds=round(tally.seconds, 3),
-            tar=tar_sum,
+            tar=FileSum(tally.tar_bytes, tally.tar_sha256.hexdigest()),
             parquet=parquet_sum,
         )
         self._check_lease()
@@ -213,31 +213,28 @@ class ShardWriter:
         with explain_write(self._tar_path):
             os.ftruncate(self._tar, self._tar_end)
 
-    def _entries(self) -> Iterator[Entry]:
-        return (entry for entry, _, _ in self._journal.entries())
-
-    def _check_tar(self) -> FileSum:
-        """Read the tar back: its sum, and whether each image's part is what was journaled."""
-        whole = hashlib.sha256()
+    def _read_back(self, tally: "_Tally") -> Iterator[dict[str, Any]]:
+        """The rows, from the journal and the tar, while both are checked and counted."""
         position = 0
         with open(self._tar, "rb", closefd=False) as file:
             file.seek(0)
-            for entry in self._entries():
+            for entry, _, _ in self._journal.entries():
                 segment = file.read(entry.tar_end - position)
                 if checksum(segment) != entry.segment:
                     raise DamagedError(
                         f"{self._tar_path} changed since image {entry.row['image_id']} was written "
                         "to it: run the same command again; it goes on from there"
                     )
-                whole.update(segment)
+                row = rows.to_row(entry.row, _annotations(entry.row, segment, position))
+                tally.count(entry, row, segment)
+                yield row
                 position = entry.tar_end
             tail = file.read()
         if position != self._tar_end or tail != tar.end_bytes(position):
             raise DamagedError(
                 f"{self._tar_path} or its journal changed: run the same command again"
             )
-        whole.update(tail)
-        return FileSum(position + len(tail), whole.hexdigest())
+        tally.end(tail)
 
     def _check_lease(self) -> None:
         if self._lease is not None:
@@ -251,19 +248,25 @@ class ShardWriter:
 
 
 class _Tally:
-    """Counts entries as they pass."""
+    """Counts what passes on its way into a complete shard."""
 
     def __init__(self) -> None:
         self.failed: Counter[str] = Counter()
         self.masks = 0
         self.seconds = 0.0
+        self.tar_bytes = 0
+        self.tar_sha256 = hashlib.sha256()
 
-    def count(self, entry: Entry) -> Entry:
-        if entry.status != ImageStatus.OK:
-            self.failed[failure_reason(entry.row["error"])] += 1
-        self.masks += len(entry.row["annotations"])
+    def count(self, entry: Entry, row: Mapping[str, Any], segment: bytes) -> None:
+        if row["status"] != ImageStatus.OK:
+            self.failed[failure_reason(row["error"])] += 1
+        self.masks += len(row["annotations"])
         self.seconds += entry.seconds
-        return entry
+        self.end(segment)
+
+    def end(self, data: bytes) -> None:
+        self.tar_bytes += len(data)
+        self.tar_sha256.update(data)
 
 
 def pending_shards(root: str | os.PathLike[str], manifest: Manifest) -> list[int]:
@@ -299,12 +302,21 @@ def _scratch(folder: LocalFolder) -> Path:
         return folder.scratch
 
 
-def _write_parquet(path: Path, entries: Iterator[Entry]) -> None:
+def _annotations(row: Mapping[str, Any], segment: bytes, start: int) -> list[dict[str, Any]]:
+    """An image's masks, from its JSON in its segment of the tar, which begins at `start`."""
+    span = rows.json_span(row)
+    if span is None:
+        return []
+    place = span.offset - start
+    found: list[dict[str, Any]] = json.loads(segment[place : place + span.size])["annotations"]
+    return found
+
+
+def _write_parquet(path: Path, every: Iterator[dict[str, Any]]) -> None:
     with pq.ParquetWriter(path, rows.SCHEMA, compression="zstd") as writer:
         group: list[dict[str, Any]] = []
         num_bytes = 0
-        for entry in entries:
-            row = dict(entry.row)
+        for row in every:
             group.append(row)
             num_bytes += sum(len(item["segmentation"]["counts"]) for item in row["annotations"])
             if len(group) == ROWS_PER_GROUP or num_bytes >= GROUP_BYTES:

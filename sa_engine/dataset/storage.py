@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import pyarrow as pa
+
 from sa_engine.errors import DatasetError, UsageError
 
 SCRATCH = ".work"
@@ -105,7 +107,10 @@ class LocalFolder:
         return read_range(self.path / name, offset, size)
 
     def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
+        # Not Python's own file: Arrow's threads would need the interpreter to let go of its
+        # buffers, and abort the process if they come to it while the interpreter shuts down.
+        file: BinaryIO = pa.OSFile(os.fspath(self.path / name), "rb")
+        return file
 
     def write(self, name: str, data: bytes) -> None:
         # The name of the writer's process keeps two writers of one file apart.
