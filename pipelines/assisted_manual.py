@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -22,13 +22,18 @@ from sa_engine.dataset.records import ImageStatus, Stage
 from sa_engine.dataset.stats import complete_shards, parquet_name
 from sa_engine.dataset.storage import LocalFolder, open_folder, sha256_of
 from sa_engine.errors import UsageError
-from sa_engine.formats.base import AnnotationSource, Loss, Note, Repair, Tally
-from sa_engine.formats.convert import convert
+from sa_engine.formats.base import AnnotationSource
+from sa_engine.formats.convert import convert, with_masks_from_boxes
 from sa_engine.formats.detect import Format, detect_format, open_annotations
+from sa_engine.formats.fields import keepable
 from sa_engine.formats.frames import Orientation, exif_orientation
 from sa_engine.formats.names import Found, ImageNames
+from sa_engine.formats.reasons import Loss, Note, Repair, Tally
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_here, run_workers
 from sa_engine.pipelines.work import Annotate, Annotated, Reading
+
+if TYPE_CHECKING:
+    from sa_engine.pipelines.box_masks import BoxSegmenter
 
 REPORT_NAME = "import-report.json"
 
@@ -41,6 +46,11 @@ class ImportRun:
     out: the dataset's folder, new or to be continued.
     images: where the pictures lie, see `list_sources`; None for where the format has them.
     format: the annotations' format; None to find it from the files.
+    masks_from_boxes: let a model segment the boxes that have no mask.
+    model: the name of a model that comes with the engine; not together with `checkpoint`.
+    checkpoint: a weights file.
+    device, precision: "auto" takes the best that the machine has.
+    limit: only the first so many pictures by name, from 1; None for all.
     images_per_shard: from 1.
     """
 
@@ -48,6 +58,12 @@ class ImportRun:
     out: Path
     images: str | None = None
     format: Format | None = None
+    masks_from_boxes: bool = False
+    model: str | None = None
+    checkpoint: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    limit: int | None = None
     images_per_shard: int = 1000
     reading: Reading = field(default_factory=Reading)
     workers: Workers = field(default_factory=Workers)
@@ -89,16 +105,18 @@ class ImportAnnotator:
 
     annotations: AnnotationSource
     indices: Mapping[str, tuple[int, ...]]
+    segmenter: "BoxSegmenter | None" = None
 
-    def open(self, worker: int) -> Annotate:  # noqa: ARG002 - the same for every worker
+    def open(self, worker: int) -> Annotate:
         """The function from a picture to its masks."""
+        segment = None if self.segmenter is None else self.segmenter.open(worker)
 
         def annotate(source: Source, image: StoredImage) -> Annotated:
             picture = Orientation(exif_orientation(read_source_bytes(source)), image.size_hw)
             found = convert(self.annotations, self.indices[source.name], picture)
-            said = found.provenance()
-            attributes = {**found.attributes, "import": said} if said else found.attributes
-            return Annotated(found.masks, attributes)
+            if segment is not None:
+                found = with_masks_from_boxes(found, segment(image.rgb_HW3, found.boxes))
+            return Annotated(found.masks, found.image_attributes())
 
         return annotate
 
@@ -111,21 +129,26 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     """
     kind = run.format or detect_format(run.annotations)
     annotations = open_annotations(run.annotations, kind)
-    matched = match(annotations, _image_listing(run, annotations))
+    matched = match(annotations, _image_listing(run, annotations), limit=run.limit)
     folder = open_folder(run.out)
+    segmenter = _segmenter(run)
     manifest = Manifest(
-        stage=Stage.MANUAL,
+        stage=Stage.MANUAL if segmenter is None else None,
+        model=None if segmenter is None else segmenter.model,
         num_images=len(matched.sources),
         images_per_shard=run.images_per_shard,
         options={
             "format": kind.value,
             "annotations": _fingerprint(run.annotations),
-            "keep-images": run.reading.keep_images,
+            "masks-from-boxes": run.masks_from_boxes,
+            "precision": None if segmenter is None else segmenter.precision,
+            "limit": run.limit,
             "max-pixels": run.reading.max_pixels,
+            "no-images": not run.reading.keep_images,
         },
     )
     manifest = open_output(run.out, manifest, matched.sources)
-    annotator = ImportAnnotator(annotations, matched.indices)
+    annotator = ImportAnnotator(annotations, matched.indices, segmenter)
     if run.workers.count == 1:
         summary = run_here(
             folder, annotator, reading=run.reading, progress=progress, part=run.workers.part
@@ -142,8 +165,13 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     return ImportSummary(format=kind, run=summary, report=report)
 
 
-def match(annotations: AnnotationSource, listing: SourceList) -> Matched:
-    """Find each annotated image among the listed pictures. UsageError if none is found."""
+def match(
+    annotations: AnnotationSource, listing: SourceList, *, limit: int | None = None
+) -> Matched:
+    """Find each annotated image among the listed pictures. UsageError if none is found.
+
+    limit: only the first so many pictures of the result.
+    """
     names = ImageNames(listing)
     places: dict[int, list[int]] = {}
     notes = []
@@ -166,7 +194,8 @@ def match(annotations: AnnotationSource, listing: SourceList) -> Matched:
             f"the {len(names)} pictures given: give the folder that holds them with --images"
         )
     unlisted = len(names) - len(places)
-    positions = range(len(names)) if annotations.unlisted_are_empty else sorted(places)
+    chosen = range(len(names)) if annotations.unlisted_are_empty else sorted(places)
+    positions = chosen[:limit]
     sources = listing.take(positions)
     indices = {
         source.name: tuple(places.get(position, ()))
@@ -181,6 +210,15 @@ def _image_listing(run: ImportRun, annotations: AnnotationSource) -> SourceList:
     if annotations.image_folder is None:
         raise UsageError(f"no pictures beside {run.annotations}: say where they are with --images")
     return list_sources(annotations.image_folder)
+
+
+def _segmenter(run: ImportRun) -> "BoxSegmenter | None":
+    if not run.masks_from_boxes:
+        return None
+    # Here alone, for it loads the deep learning library, which imports of masks do without.
+    from sa_engine.pipelines.box_masks import box_segmenter
+
+    return box_segmenter(run.model, run.checkpoint, run.device, run.precision)
 
 
 def _fingerprint(path: Path) -> str:
@@ -211,7 +249,7 @@ def _report(
     for note in (*annotations.notes, *matched.notes):
         where = images if note.of_images else dropped if isinstance(note.reason, Loss) else repaired
         where.add(note)
-    kept = failed = boxes = 0
+    kept = failed = boxes = segmented = 0
     frames: dict[str, int] = {}
     for index in range(manifest.num_shards):
         with folder.open(parquet_name(index)) as file:
@@ -232,6 +270,7 @@ def _report(
             repaired.add_json(said.get("repaired", {}))
             dropped.add_json(said.get("dropped", {}))
             boxes += said.get("boxes", 0)
+            segmented += said.get("boxes_segmented", 0)
             if "frame" in said:
                 frames[said["frame"]] = frames.get(said["frame"], 0) + 1
     return {
@@ -249,6 +288,15 @@ def _report(
             "repaired": repaired.to_json(),
             "dropped": dropped.to_json(),
         },
-        "boxes_without_masks": boxes,
-        "categories": list(annotations.categories),
+        "boxes": {"without_masks": boxes, "segmented": segmented},
+        "categories": keepable(list(annotations.categories)),
     }
+
+
+def read_report(dataset: Path) -> dict[str, Any] | None:
+    """The content of a dataset's `import-report.json`; None if it has none that can be read."""
+    try:
+        content = json.loads((dataset / REPORT_NAME).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

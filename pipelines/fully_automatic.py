@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sa_engine.model.checkpoint import load_checkpoint, read_card
-from sa_engine.model.device import choose_device, choose_precision
-from sa_engine.model.weights import find_model
+import torch
 
 from sa_engine.automask.config import GeneratorConfig, resolve
 from sa_engine.automask.generator import MaskGenerator
@@ -17,6 +15,9 @@ from sa_engine.dataset.manifest import Manifest, ModelRef, Option, open_output
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.dataset.storage import open_folder, sha256_of
 from sa_engine.errors import UsageError
+from sa_engine.model.checkpoint import load_checkpoint, read_card
+from sa_engine.model.device import DTYPES, choose_device, choose_precision
+from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
 from sa_engine.pipelines.work import Annotate, Reading
 
@@ -65,7 +66,7 @@ class AutomaticAnnotator:
 
     def open(self, worker: int) -> Annotate:
         """Load the model and return the function from an image to its masks."""
-        device = choose_device(self.device, worker=worker)
+        device = _device_of(worker, choose_device(self.device))
         sam = load_checkpoint(self.checkpoint, device)
         generator = MaskGenerator(sam, self.generator, device=device, precision=self.precision)
 
@@ -83,15 +84,18 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     """
     if run.model is not None and run.checkpoint is not None:
         raise UsageError("--model and --checkpoint exclude each other: give one of them")
-    checkpoint = run.checkpoint or find_model(run.model)
+    checkpoint = run.checkpoint or bundled_model(run.model or DEFAULT_MODEL)
     card = read_card(checkpoint)
     generator = resolve(
         preset=run.preset,
-        recommended=card.recommended,
+        recommended={
+            "pred_iou_thresh": card.pred_iou_thresh,
+            "stability_score_thresh": card.stability_score_thresh,
+        },
         options=run.generator_options,
     )
-    device = choose_device(run.device)
-    precision = choose_precision(run.precision, device)
+    dtype = choose_precision(run.precision, choose_device(run.device))
+    precision = next(name for name, each in DTYPES.items() if each is dtype)
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]
@@ -111,6 +115,13 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     return run_workers(
         open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
+
+
+def _device_of(worker: int, device: torch.device) -> str:
+    """With several GPUs and no number asked for, each worker takes the next one."""
+    if device.type == "cuda" and device.index is None:
+        return f"cuda:{worker % torch.cuda.device_count()}"
+    return str(device)
 
 
 def _manifest_options(

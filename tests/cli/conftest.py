@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sa_engine.model.checkpoint import ModelCard, save_checkpoint
 
+from sa_engine.model.card import ModelCard
+from sa_engine.model.checkpoint import save_checkpoint
 from sa_engine.model.variants import build_sam
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="random",
         variant="vit_t",
         image_size=128,
-        recommended={"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
     )
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
     save_checkpoint(build_sam("vit_t", image_size=128), path, card)
