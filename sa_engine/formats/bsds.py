@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import labelmaps, matfile
-from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage, Loss, Note
+from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage
 from sa_engine.formats.folders import FilePerImage, files_below, stem
+from sa_engine.formats.reasons import Loss, Note
 
 Partitions = list[NDArray[Any]]
 

@@ -15,16 +15,11 @@ import numpy as np
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
-from sa_engine.formats.base import (
-    ImportedImage,
-    ListedImage,
-    Loss,
-    Note,
-    Repair,
-)
+from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.fields import engine_fields, keepable, text, whole_size
 from sa_engine.formats.gather import Gatherer
 from sa_engine.formats.jsonfile import Element, JsonFile, Span, parse
+from sa_engine.formats.reasons import Loss, Note, Repair
 
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
 _OWN_KEYS = frozenset(

@@ -1,6 +1,6 @@
 """From what a source says of an image to the engine's mask records."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,9 @@ from sa_engine.formats.base import (
     ImportedBox,
     ImportedImage,
     ImportedMask,
-    Loss,
-    Note,
-    Repair,
-    Tally,
 )
 from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, turn_mask
+from sa_engine.formats.reasons import Loss, Note, Repair, Tally
 from sa_engine.masks import rle
 
 _STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
@@ -31,6 +28,7 @@ class Converted:
     repaired, dropped: notes on its annotations.
     frame: the frame that the annotations were in.
     attributes: of the image, as the source has them.
+    num_segmented: boxes that a model made masks of.
     """
 
     masks: tuple[MaskRecord, ...]
@@ -39,9 +37,10 @@ class Converted:
     dropped: tuple[Note, ...]
     frame: Frame
     attributes: Mapping[str, Any]
+    num_segmented: int = 0
 
-    def provenance(self) -> dict[str, Any]:
-        """What import did to this image, for its record; empty where there is nothing to say."""
+    def image_attributes(self) -> dict[str, Any]:
+        """The source's attributes, boxes that have no mask, and what import did to the image."""
         said: dict[str, Any] = {}
         if self.repaired:
             said["repaired"] = Tally(self.repaired).to_json()
@@ -49,9 +48,27 @@ class Converted:
             said["dropped"] = Tally(self.dropped).to_json()
         if self.boxes:
             said["boxes"] = len(self.boxes)
+        if self.num_segmented:
+            said["boxes_segmented"] = self.num_segmented
         if self.frame is not Frame.UPRIGHT:
             said["frame"] = self.frame.value
-        return said
+        attributes = dict(self.attributes)
+        if self.boxes:
+            attributes["boxes"] = [_box_json(box) for box in self.boxes]
+        return {**attributes, "import": said} if said else attributes
+
+
+def with_masks_from_boxes(converted: Converted, found: Sequence[ImportedMask | Note]) -> Converted:
+    """The same image with masks, or notes of failure, in place of its boxes."""
+    masks = tuple(each for each in found if isinstance(each, ImportedMask))
+    notes = tuple(each for each in found if isinstance(each, Note))
+    return replace(
+        converted,
+        masks=(*converted.masks, *to_records(masks)),
+        boxes=(),
+        dropped=(*converted.dropped, *notes),
+        num_segmented=len(masks),
+    )
 
 
 def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientation) -> Converted:
@@ -141,6 +158,11 @@ def _record(mask: ImportedMask, area: int, bbox_xywh: Box) -> MaskRecord:
         iscrowd=mask.iscrowd,
         attributes=attributes,
     )
+
+
+def _box_json(box: ImportedBox) -> dict[str, Any]:
+    known = {"bbox": list(box.box_xywh), "category": box.category, "annotator": box.annotator}
+    return {**box.attributes, **{key: value for key, value in known.items() if value is not None}}
 
 
 def _turned(mask: ImportedMask, picture: Orientation) -> ImportedMask:

@@ -9,6 +9,7 @@ The file is read twice by hardened parsers that refuse every DTD, and so every e
 where each image's element lies, and then that element alone when its image is read.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +24,11 @@ from defusedxml.ElementTree import fromstring
 from sa_engine.dataset.storage import read_range
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
-from sa_engine.formats.base import Box, ImportedImage, ListedImage, Loss, Note
-from sa_engine.formats.fields import text, whole_size
+from sa_engine.formats.base import Box, ImportedImage, ListedImage
+from sa_engine.formats.fields import ENGINE_KEYS, engine_fields, text, whole_size
 from sa_engine.formats.gather import Gatherer, Piece
 from sa_engine.formats.jsonfile import Span
+from sa_engine.formats.reasons import Loss, Note
 
 _CHUNK = 1 << 20
 _OWN_KEYS = frozenset(
@@ -34,6 +36,7 @@ _OWN_KEYS = frozenset(
     | {"cx", "cy", "rx", "ry", "rotation"}
 )
 _IMAGE_KEYS = frozenset({"name", "width", "height"})
+_ENGINE_NAMES = ENGINE_KEYS | {"annotator", "time_spent_s", "iscrowd"}
 _SHAPES = frozenset({"polygon", "mask", "ellipse", "box"})
 _WITHOUT_AREA = frozenset({"polyline", "points", "cuboid", "skeleton"})
 
@@ -118,17 +121,18 @@ class CvatSource:
 
     def _fields(self, shape: Element) -> dict[str, Any]:
         extra: dict[str, Any] = {k: v for k, v in shape.attrib.items() if k not in _OWN_KEYS}
-        named = {
-            child.get("name", ""): child.text or "" for child in shape if child.tag == "attribute"
-        }
+        engine, is_crowd, named = _named_attributes(shape)
         if named:
             extra["attributes"] = named
-        fields = {
+        if self._annotator is not None:
+            engine.setdefault("annotator", self._annotator)
+        return {
+            **engine,
             "name": f"{shape.tag} {shape.get('label')!r}",
             "category": text(shape.get("label")),
+            "iscrowd": is_crowd,
             "attributes": extra,
         }
-        return fields if self._annotator is None else {**fields, "annotator": self._annotator}
 
 
 class _Scan:
@@ -273,6 +277,28 @@ def _groups(image: Element) -> list[list[Element]]:
         joins = group not in ("", "0") and shape.tag in ("polygon", "mask", "ellipse")
         groups.setdefault((shape.get("label"), group) if joins else position, []).append(shape)
     return list(groups.values())
+
+
+def _named_attributes(shape: Element) -> tuple[dict[str, Any], bool, dict[str, str]]:
+    """A shape's `attribute` elements: the engine's own fields, the crowd mark, and the others."""
+    named = {child.get("name", ""): child.text or "" for child in shape if child.tag == "attribute"}
+    ours = {key: _parsed(named[key]) for key in _ENGINE_NAMES & named.keys()}
+    engine, unused = engine_fields(ours, {"iscrowd"})
+    is_crowd = ours.get("iscrowd") is True
+    others = {
+        key: value
+        for key, value in named.items()
+        if key not in ours or key in unused or (key == "iscrowd" and not is_crowd)
+    }
+    return engine, is_crowd, others
+
+
+def _parsed(value: str) -> Any:
+    """What a writer put down as JSON; other text as it is."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def _piece(shape: Element, size_hw: tuple[int, int]) -> Piece:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
-from sa_engine.formats.base import ImportedImage, ListedImage, Loss, Note
+from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.fields import keepable, number, text, whole_size
 from sa_engine.formats.folders import files_below
 from sa_engine.formats.gather import Gatherer, Piece
 from sa_engine.formats.jsonfile import JsonFile, Span
+from sa_engine.formats.reasons import Loss, Note
 
 _OWN_KEYS = frozenset({"id", "type", "label_id", "points", "rle", "bbox", "group"})
 _AREAS = frozenset({"polygon", "mask", "ellipse", "bbox"})

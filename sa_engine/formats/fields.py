@@ -10,7 +10,7 @@ from sa_engine.formats.base import Box
 
 _DEEPEST = 30
 
-_ENGINE_KEYS = frozenset(
+ENGINE_KEYS = frozenset(
     {
         "stage",
         "predicted_iou",
@@ -81,7 +81,7 @@ def engine_fields(
     stage = _stage(record.get("stage")) or default_stage
     if stage is not None:
         fields |= _provenance(record, stage)
-        used |= _ENGINE_KEYS
+        used |= ENGINE_KEYS
     return fields, {key: keepable(value) for key, value in record.items() if key not in used}
 
 

@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 from sa_engine.dataset.storage import read_range
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import jsonfile
-from sa_engine.formats.base import ImportedImage, Loss, Note
+from sa_engine.formats.base import ImportedImage
+from sa_engine.formats.reasons import Loss, Note
 
 T = TypeVar("T")
 

@@ -10,11 +10,9 @@ from sa_engine.formats.base import (
     ImportedBox,
     ImportedImage,
     ImportedMask,
-    Loss,
-    Note,
-    Repair,
 )
 from sa_engine.formats.geometry import Mended, Shape
+from sa_engine.formats.reasons import Loss, Note, Repair
 from sa_engine.masks.rle import Rle, union
 
 Fields = Mapping[str, Any]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sa_engine.formats.base import Box, Loss, Repair
+from sa_engine.formats.base import Box
+from sa_engine.formats.reasons import Loss, Repair
 from sa_engine.masks.polygons import from_many_polygons, from_polygons
 from sa_engine.masks.rle import Rle, area, encode_window, from_runs, unpack
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import labelmaps, png
-from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage, Loss, Note, Repair
+from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage
 from sa_engine.formats.folders import FilePerImage, files_below, stem
+from sa_engine.formats.reasons import Loss, Note, Repair
 
 VOID = 255
 
@@ -37,6 +38,9 @@ class LabelImageSource(FilePerImage[LabelMap]):
     """A folder of PNG instance maps, one per picture and named like it. See `AnnotationSource`."""
 
     def __init__(self, path: Path) -> None:
+        if (path / "masks").is_dir():
+            # Else the pictures beside them, which may be PNGs too, would be taken for maps.
+            path = path / "masks"
         super().__init__(files_below(path, (".png",)))
         self._root = path if path.is_dir() else path.parent
         self.images = [ListedImage(f.name, any_ending=(stem(f.name),)) for f in self._files]

@@ -17,10 +17,11 @@ import numpy as np
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import brush, geometry
-from sa_engine.formats.base import Box, ImportedImage, ListedImage, Loss, Note
-from sa_engine.formats.fields import keepable, number, text, whole_size
+from sa_engine.formats.base import Box, ImportedImage, ListedImage
+from sa_engine.formats.fields import engine_fields, keepable, number, text, whole_size
 from sa_engine.formats.gather import Gatherer, Piece
 from sa_engine.formats.jsonfile import JsonFile, Span
+from sa_engine.formats.reasons import Loss, Note
 from sa_engine.masks.rle import encode
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -172,13 +173,21 @@ def _read_answer(answer: Mapping[str, Any], gatherer: Gatherer) -> None:
             labels = extra.get("labels") if isinstance(extra.get("labels"), list) else []
         if labels and len(labels) > 1:
             extra["labels"] = keepable(labels)
-        kept = ("id", "score", "meta", "origin", "parentID", "hidden", "locked")
+        kept = ("id", "score", "origin", "parentID", "hidden", "locked")
         extra |= {key: keepable(region[key]) for key in kept if region.get(key)}
+        given = region.get("meta")
+        meta = given if isinstance(given, dict) else {}
+        engine, further = engine_fields(meta, {"iscrowd", "attributes"})
+        if further:
+            extra["meta"] = further
+        attributes = keepable(meta.get("attributes"))
         fields = {
+            **{key: value for key, value in about.items() if value is not None},
+            **engine,
             "name": name,
             "category": text(labels[0]) if labels else None,
-            "attributes": extra,
-            **{key: value for key, value in about.items() if value is not None},
+            "iscrowd": meta.get("iscrowd") is True,
+            "attributes": {**(attributes if isinstance(attributes, dict) else {}), **extra},
         }
         if (number(region.get("image_rotation")) or 0) % 360:
             gatherer.lose(Loss.ROTATED_VIEW, name)

@@ -14,13 +14,14 @@ from typing import Any
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry, jsonfile, png
-from sa_engine.formats.base import Box, ImportedImage, ListedImage, Loss, Note
-from sa_engine.formats.fields import keepable, number, text, whole_size
+from sa_engine.formats.base import Box, ImportedImage, ListedImage
+from sa_engine.formats.fields import engine_fields, keepable, number, text, whole_size
 from sa_engine.formats.folders import AnnotationFile, FilePerImage, files_below, json_object, stem
 from sa_engine.formats.gather import Gatherer, Piece
+from sa_engine.formats.reasons import Loss, Note
 
 _IMAGE_PATH = re.compile(rb'"imagePath"\s*:\s*("(?:[^"\\]|\\.)*")')
-_OWN_KEYS = frozenset({"label", "points", "shape_type", "mask"})
+_OWN_KEYS = frozenset({"label", "points", "shape_type", "mask", "iscrowd"})
 _IMAGE_KEYS = frozenset({"shapes", "imagePath", "imageData", "imageHeight", "imageWidth"})
 
 
@@ -129,10 +130,15 @@ def _groups(shapes: Sequence[Any]) -> list[list[int]]:
 
 
 def _fields(shape: dict[str, Any], name: str) -> dict[str, Any]:
-    extra = {k: keepable(v) for k, v in shape.items() if k not in _OWN_KEYS and v not in (None, "")}
-    if not extra.get("flags"):
-        extra.pop("flags", None)
-    return {"name": name, "category": text(shape.get("label")), "attributes": extra}
+    engine, extra = engine_fields(shape, _OWN_KEYS)
+    return {
+        **engine,
+        "name": name,
+        "category": text(shape.get("label")),
+        "iscrowd": shape.get("iscrowd") in (1, True),
+        # labelme writes every field of every shape; those that say nothing are left out.
+        "attributes": {k: v for k, v in extra.items() if v not in (None, "", {})},
+    }
 
 
 def _piece(shape: Any, size_hw: tuple[int, int]) -> Piece:

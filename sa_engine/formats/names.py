@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sa_engine.dataset.sources import SourceList, label
-from sa_engine.formats.base import ListedImage, Loss, Repair
+from sa_engine.formats.base import ListedImage
+from sa_engine.formats.reasons import Loss, Repair
 
 _DRIVE = re.compile(r"^[a-zA-Z]:")
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*/?")
@@ -95,10 +96,10 @@ class ImageNames:
         return shared, -len(folders)
 
 
-def last_part(name: str) -> str:
-    """A name's last part, whatever separators it uses."""
+def safe_parts(name: str) -> list[str]:
+    """A name's folders and last part; the last part alone if it is absolute or climbs."""
     parts, _ = _parts(name)
-    return parts[-1] if parts else ""
+    return [part.replace("\0", "") for part in parts]
 
 
 def _parts(name: str) -> tuple[list[str], bool]:

@@ -37,3 +37,10 @@ def encode(values_HW: NDArray[np.uint16]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values_HW).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def encode_bits(mask_HW: NDArray[np.bool_]) -> bytes:
+    """A PNG of one bit a pixel; the same bytes every time."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask_HW).save(buffer, format="PNG")
+    return buffer.getvalue()

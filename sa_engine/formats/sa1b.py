@@ -11,10 +11,11 @@ from typing import Any
 from sa_engine.dataset.records import Stage
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
-from sa_engine.formats.base import ImportedImage, ListedImage, Loss
+from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.fields import engine_fields, keepable, text, whole_size
 from sa_engine.formats.folders import AnnotationFile, FilePerImage, files_below, json_object, stem
 from sa_engine.formats.gather import Gatherer
+from sa_engine.formats.reasons import Loss
 
 _OWN_KEYS = frozenset({"id", "segmentation", "area", "bbox", "category", "iscrowd", "attributes"})
 _IMAGE_KEYS = frozenset({"image_id", "width", "height", "file_name"})

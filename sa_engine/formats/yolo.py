@@ -14,10 +14,11 @@ import yaml
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats import geometry
-from sa_engine.formats.base import Box, ImportedImage, ListedImage, Loss
+from sa_engine.formats.base import Box, ImportedImage, ListedImage
 from sa_engine.formats.fields import text
 from sa_engine.formats.folders import AnnotationFile, FilePerImage, files_below, stem
 from sa_engine.formats.gather import Gatherer
+from sa_engine.formats.reasons import Loss
 
 _NOT_LABELS = frozenset({"classes.txt", "obj.names", "train.txt", "val.txt", "test.txt"})
 _MAX_YAML_BYTES = 1 << 20

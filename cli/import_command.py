@@ -1,0 +1,118 @@
+"""`sa-engine import`: other tools' annotations in, a dataset out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sa_engine.cli.options import (
+    GroupedCommand,
+    model_options,
+    out_option,
+    run_options,
+    storing_options,
+    take,
+)
+from sa_engine.cli.progress import RunBar, report_run
+from sa_engine.cli.reasons import say_reasons
+from sa_engine.formats.detect import Format
+from sa_engine.pipelines.assisted_manual import REPORT_NAME, ImportRun, run_import
+from sa_engine.pipelines.cluster import choose_part
+from sa_engine.pipelines.local import Workers
+from sa_engine.pipelines.work import Reading
+
+AUTO = "auto"
+_WITHOUT = frozenset({"shortest_side"})
+"""Storing options that would move masks away from what they show."""
+
+
+def _storing_options(function: Any) -> Any:
+    decorated = storing_options(function)
+    parameters = decorated.__click_params__
+    parameters[:] = [each for each in parameters if each.name not in _WITHOUT]
+    return decorated
+
+
+@click.command(
+    "import",
+    cls=GroupedCommand,
+    epilog="Example:  sa-engine import instances.json --images photographs/ --out dataset/",
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    help="The pictures: a folder (searched through), a glob, a text list or a tar.  "
+    "[default: where the format has them]",
+)
+@out_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([AUTO, *(each.value for each in Format)]),
+    default=AUTO,
+    show_default=True,
+    help="The annotations' format; auto finds it from the files.",
+)
+@click.option(
+    "--masks-from-boxes",
+    is_flag=True,
+    help="Let the model segment boxes that have no mask; they are counted otherwise.",
+)
+@model_options
+@_storing_options
+@run_options
+def command(
+    source: Path, images: str | None, out: Path, kind: str, masks_from_boxes: bool, **options: Any
+) -> int:
+    """Turn the masks in SOURCE into a dataset (stage 1).
+
+    SOURCE is an annotation file or folder of COCO, LVIS, SA-1B, labelme, CVAT, Label Studio, YOLO
+    segmentation, PNG instance maps, PASCAL VOC, DAVIS, Datumaro or BSDS. What has to be repaired or
+    cannot be taken is counted by reason, here and in the dataset's import-report.json, with names.
+    The same command again continues an interrupted run.
+
+    Exit status: 0 all done; 1 annotations that cannot be read, or another engine error; 2 usage;
+    3 done, but some images are missing or failed; 130 interrupted, to be continued.
+    """
+    part = choose_part(options.pop("shard_index"), options.pop("num_shards"), os.environ)
+    run = ImportRun(
+        annotations=source,
+        out=out,
+        images=images,
+        format=None if kind == AUTO else Format(kind),
+        masks_from_boxes=masks_from_boxes,
+        reading=Reading(**take(options, ["max_pixels", "keep_images"])),
+        workers=Workers(
+            count=options.pop("workers"), part=part, max_failures=options.pop("max_failures")
+        ),
+        **options,
+    )
+    with RunBar("import") as bar:
+        summary = run_import(run, progress=bar)
+    click.echo(f"format: {summary.format.value}" + (" (found)" if run.format is None else ""))
+    status = report_run(summary.run)
+    report = summary.report
+    if report is None:
+        return status
+    masks, boxes = report["masks"], report["boxes"]
+    line = f"{masks['kept']} masks kept"
+    if boxes["segmented"]:
+        line += f", {boxes['segmented']} of them made from boxes"
+    click.echo(line)
+    say_reasons("repaired", "annotations", masks["repaired"])
+    say_reasons("dropped", "annotations", masks["dropped"])
+    say_reasons("images", "images", report["images"]["notes"])
+    if boxes["without_masks"]:
+        click.echo(
+            f"{boxes['without_masks']} boxes have no mask: add --masks-from-boxes to let the model "
+            "segment them"
+        )
+    if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
+        click.echo(f"named in {out / REPORT_NAME}")
+    return status or (3 if _images_missing(report) else 0)
+
+
+def _images_missing(report: Any) -> bool:
+    notes = report["images"]["notes"]
+    return any(reason in notes for reason in ("image-file-missing", "image-file-ambiguous"))

@@ -1,0 +1,25 @@
+"""Printing what was repaired or lost, by reason."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from sa_engine.formats.reasons import EXPLANATIONS
+
+_TEXTS = {reason.value: text for reason, text in EXPLANATIONS.items()}
+
+
+def say_reasons(title: str, noun: str, tally: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print counts by reason with their meaning, the most frequent first; nothing if all is well.
+
+    tally: what `Tally.to_json` gives.
+    """
+    if not tally:
+        return
+    total = sum(entry["count"] for entry in tally.values())
+    click.echo(f"{title}: {total} {noun if total != 1 else noun.removesuffix('s')}")
+    for reason, entry in sorted(tally.items(), key=lambda item: (-item[1]["count"], item[0])):
+        example = entry["examples"][0] if entry["examples"] else ""
+        named = f" (such as {example})" if example else ""
+        click.echo(f"  {entry['count']} {reason}: {_TEXTS.get(reason, '')}{named}")
