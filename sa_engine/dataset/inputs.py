@@ -9,7 +9,6 @@ import errno
 import glob
 import os
 import tarfile
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -17,16 +16,10 @@ import pyarrow as pa
 from sa_engine.dataset.arrays import bytes_array, line_array, optional_int_array
 from sa_engine.dataset.sources import Source, SourceList, label
 from sa_engine.dataset.storage import open_folder, read_range, read_regular
+from sa_engine.dataset.walking import is_image_name, walk
 from sa_engine.errors import ImageError, UsageError
 
 __all__ = ["Source", "SourceList", "list_sources", "read_source_bytes"]
-
-IMAGE_SUFFIXES = frozenset(
-    b".avif .bmp .dib .gif .heic .heif .j2c .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .mpo .pbm "
-    b".pcx .pgm .png .pnm .ppm .qoi .sgi .tif .tiff .webp".split()
-)
-"""File name endings that a folder, a glob or a tar is searched for. HEIF is among them, although
-it cannot be decoded, so that such photographs are reported rather than passed over."""
 
 LIST_SUFFIXES = frozenset({b".txt", b".lst", b".list"})
 
@@ -148,7 +141,7 @@ class _Collector:
 def _list_folder(folder: bytes) -> SourceList:
     root = os.path.abspath(folder)
     found = _Collector()
-    for name in _walk(root):
+    for name in walk(root):
         found.add(name)
     return found.listing(root)
 
@@ -184,77 +177,13 @@ def _list_glob(pattern: bytes) -> SourceList:
         if os.path.isdir(match):
             # With ** every folder below matches as well, and so does each of its files.
             if b"**" not in pattern:
-                for inner in _walk(os.path.abspath(match)):
+                for inner in walk(os.path.abspath(match)):
                     found.add(os.path.join(name, inner))
         elif name.lower().endswith(_TAR):
             _add_members(found, match, name)
-        elif any_ending or _is_image_name(name):
+        elif any_ending or is_image_name(name):
             found.add(name)
     return found.listing(root)
-
-
-def _walk(root: bytes) -> Iterator[bytes]:
-    """Names of images below a folder, relative to it, sorted by their bytes."""
-    real_root = os.path.realpath(root)
-    visited = {real_root}
-    stack = [iter(_entries(root, b"", real_root, visited))]
-    while stack:
-        for name, is_folder in stack[-1]:
-            if is_folder:
-                stack.append(iter(_entries(os.path.join(root, name), name, real_root, visited)))
-                break
-            yield name
-        else:
-            stack.pop()
-
-
-def _entries(
-    folder: bytes, prefix: bytes, real_root: bytes, visited: set[bytes]
-) -> list[tuple[bytes, bool]]:
-    """(relative name, is a folder) of what counts in one folder, in the order of whole names."""
-    found: list[tuple[bytes, bytes, bool, bool]] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(b"."):
-                    continue
-                if _is_folder(entry):
-                    found.append((name + b"/", name, True, entry.is_symlink()))
-                elif _is_image_name(name) and (entry.is_symlink() or entry.is_file()):
-                    # A link to nowhere counts: it is reported as missing.
-                    found.append((name, name, False, False))
-    except OSError as error:
-        raise UsageError(
-            f"cannot list {label(folder)}: {error.strerror}: "
-            "get read permission there, or give a text list of what can be read"
-        ) from error
-    found.sort()
-    # Of several links to one folder the first by name counts, so links wait for the sorting.
-    return [
-        (os.path.join(prefix, name), is_folder)
-        for _, name, is_folder, is_link in found
-        if not is_link or _enters_new(os.path.join(folder, name), real_root, visited)
-    ]
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _enters_new(link: bytes, real_root: bytes, visited: set[bytes]) -> bool:
-    """Whether a linked folder holds images that are not listed elsewhere; remembers it if so."""
-    target = os.path.realpath(link)
-    inside = os.path.relpath(target, real_root)
-    below_root = inside == b"." or not inside.startswith(b"..")
-    hidden = any(part.startswith(b".") and part != b"." for part in inside.split(b"/"))
-    if target in visited or (below_root and not hidden):
-        return False
-    visited.add(target)
-    return True
 
 
 def _add_lines(found: _Collector, path: bytes) -> None:
@@ -279,7 +208,7 @@ def _add_members(found: _Collector, path: bytes, name: bytes) -> None:
                 archive.members = []  # type: ignore[attr-defined]  # no stub for it
                 count += 1
                 inner = os.fsencode(member.name)
-                if member.isreg() and _is_image_name(inner) and not _is_hidden(inner):
+                if member.isreg() and is_image_name(inner) and not _is_hidden(inner):
                     span = (None, None) if member.issparse() else (member.offset_data, member.size)
                     members[_inside(inner)] = span
             _refuse_cut(path, archive)
@@ -327,10 +256,6 @@ def _split_member(path: bytes) -> tuple[bytes | None, bytes]:
 def _inside(name: bytes) -> bytes:
     """A member's name that cannot lead out of a folder it is joined to."""
     return b"/".join(part for part in name.split(b"/") if part not in (b"", b".", b".."))
-
-
-def _is_image_name(name: bytes) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _is_hidden(name: bytes) -> bool:

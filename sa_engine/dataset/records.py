@@ -5,7 +5,7 @@ fields added. Boxes are COCO's everywhere: (x, y, width, height) with width = la
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -97,3 +97,27 @@ class ImageRecord:
     def mask_id(self, position: int) -> int:
         """The id of the annotation at `position` (from 0)."""
         return self.image_id * MASK_IDS_PER_IMAGE + position + 1
+
+    def storable(self) -> "ImageRecord":
+        """The record with text that UTF-8 can hold; other code points are spelled \\uNNNN.
+
+        Raises ValueError if it has more masks than there are mask ids.
+        """
+        if len(self.annotations) >= MASK_IDS_PER_IMAGE:
+            raise ValueError(f"{len(self.annotations)} masks, limit {MASK_IDS_PER_IMAGE - 1}")
+        masks = self.annotations
+        if any(mask.category != _plain(mask.category) for mask in masks) or any(
+            mask.annotator != _plain(mask.annotator) for mask in masks
+        ):
+            masks = tuple(
+                replace(mask, category=_plain(mask.category), annotator=_plain(mask.annotator))
+                for mask in masks
+            )
+        source, error = _plain(self.source) or "", _plain(self.error)
+        return replace(self, source=source, error=error, annotations=masks)
+
+
+def _plain(text: str | None) -> str | None:
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

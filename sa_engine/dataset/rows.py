@@ -7,9 +7,11 @@ are. `attributes` are JSON text, since their keys differ from image to image.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.dataset.sealed import canonical
@@ -60,6 +62,12 @@ SCHEMA = pa.schema(
 
 LIGHT_COLUMNS = [name for name in SCHEMA.names if name != "annotations"]
 """Everything but the masks: small enough to hold for a whole shard."""
+
+
+ROWS_PER_GROUP = 64
+GROUP_BYTES = 8 << 20
+"""A row group of the Parquet file ends at this many rows or bytes of RLE, whichever comes first:
+the memory of whoever writes or streams it is bounded, however dense the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +183,18 @@ def _attributes_text(attributes: Mapping[str, Any]) -> str | None:
 
 def _attributes(text: str | None) -> Mapping[str, Any]:
     return json.loads(text) if text is not None else {}
+
+
+def write_rows(path: Path, every: Iterable[Mapping[str, Any]]) -> None:
+    """Write a Parquet file of rows of SCHEMA, in groups that do not depend on how they come."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        group: list[Mapping[str, Any]] = []
+        num_bytes = 0
+        for row in every:
+            group.append(row)
+            num_bytes += sum(len(item["segmentation"]["counts"]) for item in row["annotations"])
+            if len(group) == ROWS_PER_GROUP or num_bytes >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+                group, num_bytes = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))

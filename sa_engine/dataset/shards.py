@@ -11,19 +11,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sa_engine.dataset import rows, sa1b, tar
 from sa_engine.dataset.journal import Entry, Journal, checksum, write_at
 from sa_engine.dataset.leases import Lease, holders
 from sa_engine.dataset.manifest import Manifest
-from sa_engine.dataset.records import MASK_IDS_PER_IMAGE, ImageRecord, ImageStatus
+from sa_engine.dataset.records import ImageRecord, ImageStatus
 from sa_engine.dataset.sealed import canonical
 from sa_engine.dataset.stats import (
     FileSum,
@@ -37,11 +33,6 @@ from sa_engine.dataset.stats import (
 )
 from sa_engine.dataset.storage import LocalFolder, explain_write, open_folder, sha256_of
 from sa_engine.errors import DamagedError
-
-ROWS_PER_GROUP = 64
-GROUP_BYTES = 8 << 20
-"""A row group of the Parquet file ends at this many rows or bytes of RLE, whichever comes first:
-the memory of whoever writes or streams it is bounded, however dense the images."""
 
 
 class ShardWriter:
@@ -121,7 +112,7 @@ class ShardWriter:
         """
         if record.image_id != self.next_image_id:
             raise ValueError(f"image {record.image_id} where {self.next_image_id} is next")
-        record = _storable(record)
+        record = record.storable()
         parts: list[bytes] = []
         image_span = json_span = None
         if record.status is ImageStatus.OK:
@@ -153,7 +144,7 @@ class ShardWriter:
         parquet_path = self._tar_path.with_name(parquet_name(self._index))
         tally = _Tally()
         with explain_write(parquet_path):
-            _write_parquet(parquet_path, self._read_back(tally))
+            rows.write_rows(parquet_path, self._read_back(tally))
             with parquet_path.open("rb+") as file:
                 parquet_sum = FileSum(parquet_path.stat().st_size, sha256_of(file))
                 os.fsync(file.fileno())
@@ -310,41 +301,3 @@ def _annotations(row: Mapping[str, Any], segment: bytes, start: int) -> list[dic
     place = span.offset - start
     found: list[dict[str, Any]] = json.loads(segment[place : place + span.size])["annotations"]
     return found
-
-
-def _write_parquet(path: Path, every: Iterator[dict[str, Any]]) -> None:
-    with pq.ParquetWriter(path, rows.SCHEMA, compression="zstd") as writer:
-        group: list[dict[str, Any]] = []
-        num_bytes = 0
-        for row in every:
-            group.append(row)
-            num_bytes += sum(len(item["segmentation"]["counts"]) for item in row["annotations"])
-            if len(group) == ROWS_PER_GROUP or num_bytes >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_pylist(group, schema=rows.SCHEMA))
-                group, num_bytes = [], 0
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, schema=rows.SCHEMA))
-
-
-def _storable(record: ImageRecord) -> ImageRecord:
-    """The record with text that UTF-8 can hold; other code points are spelled \\uNNNN."""
-    if len(record.annotations) >= MASK_IDS_PER_IMAGE:
-        raise ValueError(f"{len(record.annotations)} masks, limit {MASK_IDS_PER_IMAGE - 1}")
-    masks = record.annotations
-    if any(not _is_plain(mask.category) or not _is_plain(mask.annotator) for mask in masks):
-        masks = tuple(
-            replace(mask, category=_plain(mask.category), annotator=_plain(mask.annotator))
-            for mask in masks
-        )
-    elif _is_plain(record.source) and _is_plain(record.error):
-        return record
-    source = _plain(record.source) or ""
-    return replace(record, source=source, error=_plain(record.error), annotations=masks)
-
-
-def _is_plain(text: str | None) -> bool:
-    return text is None or text.isascii() or _plain(text) == text
-
-
-def _plain(text: str | None) -> str | None:
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
