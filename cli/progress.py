@@ -48,7 +48,7 @@ class RunBar:
 
     def resume(self, done: int) -> None:
         """Move on over images that turn out to be done already."""
-        if self._bar is not None:
+        if self._bar is not None and not self._bar.disable:
             self._bar.initial += done
             self._bar.n += done
             self._bar.refresh()

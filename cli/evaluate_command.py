@@ -1,0 +1,236 @@
+"""`sa-engine evaluate`: measure a model on datasets."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from tqdm import tqdm
+
+from sa_engine.automask.config import GeneratorConfig
+from sa_engine.automask.generator import MaskGenerator
+from sa_engine.cli.options import all_of, model_options
+from sa_engine.dataset.reader import Dataset
+from sa_engine.errors import UsageError
+from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
+from sa_engine.evaluation.calibration import calibrate, calibration_table
+from sa_engine.evaluation.clicks import FirstPoint
+from sa_engine.evaluation.model_segmenter import ModelSegmenter
+from sa_engine.evaluation.points import PointsConfig, Score, chosen_images, evaluate_points
+from sa_engine.evaluation.proposals import (
+    Found,
+    average_recall,
+    evaluate_proposals,
+    proposal_config,
+)
+from sa_engine.evaluation.results import write_rows
+from sa_engine.evaluation.segmenters import Segmenter
+from sa_engine.evaluation.summary import layout, summarise, table
+from sa_engine.model.checkpoint import load_checkpoint
+from sa_engine.model.device import choose_device, choose_precision
+from sa_engine.model.predictor import Predictor
+from sa_engine.model.sam import Sam
+from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+
+T = TypeVar("T")
+
+set_options = all_of(
+    click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    model_options,
+    click.option(
+        "--image-size",
+        type=click.IntRange(min=16),
+        help="Side of the model's input, pixels.  [default: the weights' own]",
+    ),
+    click.option(
+        "--max-images", type=click.IntRange(min=1), help="Images of a set, evenly spaced."
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Write a Parquet file, a row for each mask."
+    ),
+    click.option("--markdown", is_flag=True, help="Print Markdown tables."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def command() -> None:
+    """Measure models on datasets."""
+
+
+@command.command(
+    epilog="An example:  sa-engine evaluate points out/lvis --points 1,3 --max-images 20"
+)
+@set_options
+@click.option(
+    "--points", default="1,2,3,5,9", show_default=True, help="Numbers of clicks to score after."
+)
+@click.option(
+    "--first-point",
+    type=click.Choice([f.value for f in FirstPoint]),
+    default=FirstPoint.CENTRE.value,
+    show_default=True,
+    help="The first click: the mask's innermost pixel, or a random one.",
+)
+@click.option("--boxes", is_flag=True, help="Score the masks' boxes as prompts, too.")
+@click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Region growing and grabCut, which learned nothing, under the same protocol.",
+)
+@click.option(
+    "--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random."
+)
+@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+def points(
+    datasets: tuple[Path, ...],
+    points: str,
+    first_point: str,
+    boxes: bool,
+    baselines: bool,
+    max_images: int | None,
+    max_masks: int | None,
+    seed: int,
+    out: Path | None,
+    markdown: bool,
+    **options: Any,
+) -> None:
+    """Click on every mask as an annotator would and score what comes back.
+
+    Mean IoU of the model's own choice and of the best of its masks (oracle), by set and over sets,
+    with 95 % bootstrap intervals, and how well predicted IoU tells the true one.
+    """
+    config = PointsConfig(
+        counts=_counts(points),
+        first_point=FirstPoint(first_point),
+        boxes=boxes,
+        max_images=max_images,
+        max_masks=max_masks,
+        seed=seed,
+    )
+    opened = _open(datasets)
+    sam, name = _load(options)
+    device = choose_device(options["device"])
+    predictor = Predictor(sam, device, choose_precision(options["precision"], device))
+    segmenters: list[Segmenter] = [ModelSegmenter(predictor, name=name)]
+    if baselines:
+        segmenters += [RegionGrowing(), GrabCut()]
+    scores: list[Score] = []
+    for set_name, dataset in opened.items():
+        total = len(chosen_images(dataset, set_name, max_images))
+        made = evaluate_points(dataset, set_name, segmenters=segmenters, config=config)
+        for part in _bar(made, total, set_name):
+            scores.extend(part)
+    click.echo(table(summarise(scores, seed=seed), markdown=markdown))
+    single = [s for s in scores if s.method == name and s.points == config.counts[0]]
+    calibration = calibrate(single)
+    click.echo(
+        f"\nPredicted IoU after {single[0].prompt}: Pearson {calibration.pearson:.3f}, "
+        f"Spearman {calibration.spearman:.3f}, mean error of the bins {calibration.error:.3f}\n"
+    )
+    click.echo(calibration_table(calibration, markdown=markdown))
+    _write(out, scores)
+
+
+@command.command(epilog="An example:  sa-engine evaluate proposals out/lvis --max-images 20")
+@set_options
+@click.option(
+    "--points-per-side", default=32, show_default=True, help="The paper's evaluation has 64."
+)
+def proposals(
+    datasets: tuple[Path, ...],
+    points_per_side: int,
+    max_images: int | None,
+    out: Path | None,
+    markdown: bool,
+    **options: Any,
+) -> None:
+    """Make all masks of every image and count how many of the known ones are among them.
+
+    Average recall over IoU 0.5 to 0.95 with the first 100 and 1000 masks of an image, as the paper
+    ranks them; by size as COCO does.
+    """
+    opened = _open(datasets)
+    sam, _ = _load(options)
+    device = choose_device(options["device"])
+    generator = MaskGenerator(
+        sam,
+        proposal_config(GeneratorConfig(points_per_side=points_per_side)),
+        device=str(device),
+        precision=_precision_name(options["precision"], str(device)),
+    )
+    lines: list[list[str]] = []
+    found: list[Found] = []
+    for set_name, dataset in opened.items():
+        total = len(chosen_images(dataset, set_name, max_images))
+        of_set: list[Found] = []
+        made = evaluate_proposals(
+            dataset, set_name, generate=generator.generate, max_images=max_images
+        )
+        for part in _bar(made, total, set_name):
+            of_set.extend(part)
+        for size, recall in average_recall(of_set).items():
+            numbers = [f"{recall.objects:,}", f"{recall.at_100:.3f}", f"{recall.at_1000:.3f}"]
+            lines.append([set_name, size, *numbers])
+        found.extend(of_set)
+    click.echo(layout(["set", "size", "objects", "AR@100", "AR@1000"], lines, markdown=markdown))
+    _write(out, found)
+
+
+def _precision_name(name: str, device: str) -> str:
+    names = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
+    return names[str(choose_precision(name, choose_device(device)))]
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(int(part) for part in text.split(","))
+        dataclasses.replace(PointsConfig(), counts=counts)
+    except ValueError as error:
+        raise UsageError(f"--points {text!r}: give rising numbers from 1, as 1,2,3,5,9") from error
+    return counts
+
+
+def _open(paths: Sequence[Path]) -> dict[str, Dataset]:
+    """Datasets by a short name: the folder's, with its parent's where two are the same."""
+    names = [path.resolve().name for path in paths]
+    opened: dict[str, Dataset] = {}
+    for path, name in zip(paths, names, strict=True):
+        unique = name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        if unique in opened:
+            raise UsageError(f"{path} is given twice, or two sets have the same name {unique}")
+        opened[unique] = Dataset(path)
+    for name, dataset in opened.items():
+        chosen_images(dataset, name, None)
+    return opened
+
+
+def _load(options: dict[str, Any]) -> tuple[Sam, str]:
+    if options["checkpoint"] is not None and options["model"] is not None:
+        raise UsageError("give --model or --checkpoint, not both")
+    if options["checkpoint"] is not None:
+        path = Path(options["checkpoint"])
+        name = path.stem
+    else:
+        name = options["model"] or DEFAULT_MODEL
+        path = bundled_model(name)
+    return load_checkpoint(path, image_size=options["image_size"]), name
+
+
+def _bar(parts: Iterable[T], total: int, title: str) -> Iterable[T]:
+    return tqdm(
+        parts,
+        total=total,
+        desc=title,
+        unit="img",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
+
+
+def _write(out: Path | None, rows: Sequence[Any]) -> None:
+    if out is not None:
+        write_rows(out, rows)
+        click.echo(f"\n{out}: {len(rows)} rows")
