@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sa_engine.dataset.images import read_rgb
+from sa_engine.dataset.inputs import read_source_bytes
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus
 from sa_engine.errors import ImageError, UsageError
@@ -75,11 +77,24 @@ def write_pictures(
 
 
 def _photograph(dataset: Dataset, record: ImageRecord) -> NDArray[np.uint8] | None:
+    """The stored image, or the one it was made from; None if neither can be had at that size."""
     try:
-        rgb = dataset.read_rgb(record)
+        if dataset.has_image(record):
+            return dataset.read_rgb(record)
+        ids = dataset.manifest.image_ids(dataset.manifest.shard_of(record.image_id))
+        source = dataset.inputs().shard(dataset.manifest.shard_of(record.image_id))[
+            record.image_id - ids[0]
+        ]
+        rgb = read_rgb(read_source_bytes(source))
     except ImageError:
         return None
-    return rgb if rgb.shape[:2] == (record.height, record.width) else None
+    if rgb.shape[:2] == (record.height, record.width):
+        return rgb
+    if min(rgb.shape[:2]) > min(record.height, record.width):
+        # It was downsized on its way in.
+        size_wh = (record.width, record.height)
+        return cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return None
 
 
 def _write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
