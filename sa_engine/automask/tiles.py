@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PIXELS_AT_A_TIME = 1 << 21
+_PIXELS_AT_A_TIME = 1 << 19
 """Pixels of tiles computed together: they stay in a CPU's cache, and memory stays bounded."""
 
 
@@ -128,7 +128,7 @@ def tiling(
     low_size: side of the low-resolution logits.
     """
     finest = max(size_hw[0] / input_hw[0], size_hw[1] / input_hw[1]) * image_size / low_size
-    edge = 8 if finest < 4 else 16 if finest < 16 else 32
+    edge = 16 if finest < 6 else 32
     axes = [
         _axis(length, used, image_size=image_size, low_size=low_size, edge=edge, device=device)
         for length, used in zip(size_hw, input_hw, strict=True)
