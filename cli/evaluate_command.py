@@ -80,9 +80,7 @@ def command() -> None:
     show_default=True,
     help="Region growing and grabCut, which learned nothing, under the same protocol.",
 )
-@click.option(
-    "--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random."
-)
+@click.option("--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 def points(
     datasets: tuple[Path, ...],

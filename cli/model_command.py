@@ -106,4 +106,7 @@ def _text(card: ModelCard) -> str:
 
 
 def _pairs(results: Any) -> list[str]:
-    return [f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}" for key, value in sorted(results.items())]
+    return [
+        f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}"
+        for key, value in sorted(results.items())
+    ]

@@ -55,7 +55,8 @@ class TrainBar:
             self._bar.initial = self._bar.n = made.step
             self._begun = True
         self._bar.set_postfix_str(
-            f"loss {made.loss:.3f}, IoU {made.first_own_iou:.3f} own {made.first_best_iou:.3f} best, "
+            f"loss {made.loss:.3f}, "
+            f"IoU {made.first_own_iou:.3f} own {made.first_best_iou:.3f} best, "
             f"{made.images_per_s:.1f} img/s",
             refresh=False,
         )
@@ -182,5 +183,7 @@ def _weights(texts: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name:
-            raise UsageError(f"--weight {text!r} is not NAME=NUMBER; an example: --weight manual=10")
+            raise UsageError(
+                f"--weight {text!r} is not NAME=NUMBER; an example: --weight manual=10"
+            )
     return weights

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sa_engine.errors import UsageError
-from sa_engine.model.checkpoint import ModelCard
+from sa_engine.model.card import ModelCard
 from sa_engine.model.device import choose_device
 from sa_engine.training.distributed import join_world, leave_world
 from sa_engine.training.metrics import StepReport

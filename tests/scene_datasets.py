@@ -15,8 +15,17 @@ from sa_engine.masks import rle
 from sa_engine.training.scenes import SceneConfig, render_scene
 
 
-def write_scenes(out: Path, seeds: range, *, size: int = 64, stage: Stage = Stage.MANUAL) -> Path:
+def write_scenes(
+    out: Path,
+    seeds: range,
+    *,
+    size: int = 64,
+    stage: Stage = Stage.MANUAL,
+    min_area: int = 24,
+    config: SceneConfig | None = None,
+) -> Path:
     """A dataset of one shard, a scene for each seed."""
+    chosen = config or SceneConfig(size=size, min_area=min_area)
     manifest = open_output(
         out,
         Manifest(stage=stage, num_images=len(seeds), images_per_shard=len(seeds)),
@@ -25,14 +34,17 @@ def write_scenes(out: Path, seeds: range, *, size: int = 64, stage: Stage = Stag
     for index in pending_shards(out, manifest):
         with ShardWriter(out, index, manifest=manifest) as writer:
             for image_id in manifest.image_ids(index):
-                writer.add(*_scene(image_id, seeds[image_id - 1], size, stage), seconds=0.0)
+                record, data = _scene(image_id, seeds[image_id - 1], chosen, stage)
+                writer.add(record, data, seconds=0.0)
             writer.finish()
     clear_scratch(out, manifest)
     return out
 
 
-def _scene(image_id: int, seed: int, size: int, stage: Stage) -> tuple[ImageRecord, bytes]:
-    scene = render_scene(seed, SceneConfig(size=size))
+def _scene(
+    image_id: int, seed: int, config: SceneConfig, stage: Stage
+) -> tuple[ImageRecord, bytes]:
+    scene, size = render_scene(seed, config), config.size
     buffer = io.BytesIO()
     Image.fromarray(scene.rgb_HW3).save(buffer, "PNG")
     data = buffer.getvalue()

@@ -34,7 +34,11 @@ class RegionGrowing:
     def start_object(self) -> None:
         """See `Segmenter`."""
 
-    def answer(self, clicks: Sequence[Click], box_xyxy: BoxXyxy | None = None) -> Answer:
+    def answer(
+        self,
+        clicks: Sequence[Click],
+        box_xyxy: BoxXyxy | None = None,  # noqa: ARG002 - the protocol's signature
+    ) -> Answer:
         """See `Segmenter`."""
         mask = np.zeros(self._lab_HW3.shape[:2], dtype=np.bool_)
         for click in clicks:
@@ -92,10 +96,11 @@ class GrabCut:
         known_background = bool(np.isin(trimap, (cv2.GC_BGD, cv2.GC_PR_BGD)).any())
         known_foreground = bool(np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD)).any())
         if known_background and known_foreground:
+            no_rectangle = (0, 0, 0, 0)
             cv2.grabCut(
                 self._small_HW3,
                 trimap,
-                None,
+                no_rectangle,
                 background,
                 foreground,
                 self._iterations,

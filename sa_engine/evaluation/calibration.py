@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sa_engine.evaluation.points import Score
 from sa_engine.evaluation.summary import layout
@@ -46,13 +47,12 @@ def calibrate(scores: Sequence[Score], *, bins: int = 10) -> Calibration:
         if inside.any():
             mean_predicted, mean_true = float(predicted[inside].mean()), float(true[inside].mean())
             count = int(inside.sum())
-            made.append(
-                CalibrationBin(float(edges[i]), float(edges[i + 1]), count, mean_predicted, mean_true)
-            )
+            low, high = float(edges[i]), float(edges[i + 1])
+            made.append(CalibrationBin(low, high, count, mean_predicted, mean_true))
     error = sum(b.masks * abs(b.predicted - b.true) for b in made) / max(1, len(scores))
-    return Calibration(
-        _correlation(predicted, true), _correlation(_ranks(predicted), _ranks(true)), error, tuple(made)
-    )
+    pearson = _correlation(predicted, true)
+    spearman = _correlation(_ranks(predicted), _ranks(true))
+    return Calibration(pearson, spearman, error, tuple(made))
 
 
 def calibration_table(calibration: Calibration, *, markdown: bool = False) -> str:
@@ -65,15 +65,15 @@ def calibration_table(calibration: Calibration, *, markdown: bool = False) -> st
     return layout(head, lines, markdown=markdown)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 0; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    means: np.ndarray = (ends - counts + ends - 1) / 2
+    means: NDArray[np.float64] = (ends - counts + ends - 1) / 2
     return means[inverse]
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     if len(first) < 2 or first.std() == 0 or second.std() == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])

@@ -1,7 +1,7 @@
 """Where a careful annotator clicks: inside the object first, then on the largest mistake.
 
-Source: "Segment Anything", section 7.1 and appendix D: the first point is the innermost pixel of the
-mask (or a random one); each next point is the innermost pixel of the largest error region.
+Source: "Segment Anything", section 7.1 and appendix D: the first point is the innermost pixel of
+the mask (or a random one); each next point is the innermost pixel of the largest error region.
 """
 
 from dataclasses import dataclass
@@ -49,15 +49,11 @@ def next_click(predicted: Mask, target: Mask, *, ignored: Mask | None = None) ->
     missed, excess = target & ~predicted, predicted & ~target
     if ignored is not None:
         missed, excess = missed & ~ignored, excess & ~ignored
-    regions = [
-        (_largest_region(wrong), is_missed)
-        for wrong, is_missed in ((missed, True), (excess, False))
-    ]
-    found = [
-        (int(region.sum()), is_missed, region)
-        for region, is_missed in regions
-        if region is not None
-    ]
+    found = []
+    for wrong, is_missed in ((missed, True), (excess, False)):
+        region = _largest_region(wrong)
+        if region is not None:
+            found.append((int(region.sum()), is_missed, region))
     if not found:
         x, y, _ = innermost(target)
         return Click(x, y, True)
@@ -67,7 +63,7 @@ def next_click(predicted: Mask, target: Mask, *, ignored: Mask | None = None) ->
 
 
 def innermost(mask: Mask) -> tuple[int, int, float]:
-    """The pixel furthest from the mask's edge, (x, y, distance); the picture's rim is an edge too."""
+    """The pixel furthest from the mask's edge, (x, y, distance); the picture's rim is an edge."""
     x0, y0, width, height = cv2.boundingRect(mask.view(np.uint8))
     window = np.pad(mask[y0 : y0 + height, x0 : x0 + width], 1)
     depth = cv2.distanceTransform(window.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

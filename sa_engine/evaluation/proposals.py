@@ -5,18 +5,24 @@ average recall over IoU thresholds 0.5 to 0.95 with the first 100 or 1000 masks 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sa_engine.automask.config import GeneratorConfig
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import MaskRecord
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.masks import rle
 
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
-AREAS = {"all": (0, 10**12), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 10**12)}
+AREAS = {
+    "all": (0, 10**12),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 10**12),
+}
 """COCO's size classes, pixels."""
 
 Generate = Callable[[NDArray[np.uint8]], Sequence[MaskRecord]]
@@ -27,8 +33,8 @@ Generate = Callable[[NDArray[np.uint8]], Sequence[MaskRecord]]
 class Found:
     """One known object, and how well the best of the first masks covers it.
 
-    proposals: masks made in its picture. iou_100, iou_1000: with the first 100 and 1000 masks, under
-        one-to-one assignment as COCO matches.
+    proposals: masks made in its picture. iou_100, iou_1000: with the first 100 and 1000 masks,
+        matched one to one.
     """
 
     dataset: str
@@ -49,15 +55,24 @@ class Recall:
     at_1000: float
 
 
+def proposal_config(config: GeneratorConfig) -> GeneratorConfig:
+    """The paper's settings for proposals: no quality filters, NMS at 0.9."""
+    return replace(
+        config,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=0.9,
+        crop_n_layers=0,
+    )
+
+
 def evaluate_proposals(
     dataset: Dataset, name: str, *, generate: Generate, max_images: int | None = None
 ) -> Iterator[list[Found]]:
     """Make all masks of each picture and match them with the known ones; yields by picture."""
     for record in chosen_images(dataset, name, max_images):
         made = sorted(generate(dataset.read_rgb(record)), key=_rank, reverse=True)
-        known = [
-            (i, m) for i, m in enumerate(record.annotations) if not m.iscrowd and m.area
-        ]
+        known = [(i, m) for i, m in enumerate(record.annotations) if not m.iscrowd and m.area]
         ious = rle.iou_matrix(
             [m.segmentation for m in made[:1000]], [m.segmentation for _, m in known]
         )

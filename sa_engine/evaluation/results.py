@@ -1,7 +1,6 @@
 """Per-mask results on disk."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
     pq.write_table(pa.table(columns), temporary)
-    os.replace(temporary, path)  # noqa: PTH105 - the house's word for putting a file in place
+    temporary.replace(path)
 
 
 def read_rows(path: Path, kind: type) -> list[Any]:

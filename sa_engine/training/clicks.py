@@ -36,7 +36,7 @@ def error_points(
     foreground and 0 where it took background. Without any error the point is a random one of the
     target, label 1.
     """
-    count, height, width = logits_Phw.shape
+    height, width = logits_Phw.shape[1:]
     wanted = (targets_Phw >= 0.5).flatten(1)
     error = (logits_Phw > 0).flatten(1) ^ wanted
     region = torch.where(error.any(dim=1, keepdim=True), error, wanted)

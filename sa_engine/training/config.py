@@ -26,7 +26,8 @@ class OptimConfig:
     weight_decay: of AdamW, >= 0.
     layer_decay: each encoder layer learns this much slower than the next, (0, 1]; 1 from scratch.
     warmup_steps: linear rise from 0, steps.
-    schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant" stays.
+    schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant"
+        stays.
     step_fractions: where "step" divides, fractions of the run.
     final_lr_fraction: where "cosine" ends, a share of the peak, [0, 1].
     clip_norm: largest gradient norm, > 0; inf for none.

@@ -58,8 +58,10 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter], world: World) ->
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
     flat /= world.size
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -71,8 +73,10 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if not self.training or self.running_mean is None or self.running_var is None:
             return super().forward(x_BCHW)
-        moments = torch.stack([x_BCHW.mean(dim=(0, 2, 3)), (x_BCHW**2).mean(dim=(0, 2, 3))])
-        mean, square = all_reduce(moments) / dist.get_world_size()
+        x = x_BCHW.float()
+        moments = torch.stack([x.mean(dim=(0, 2, 3)), (x**2).mean(dim=(0, 2, 3))])
+        summed_moments: Tensor = all_reduce(moments)  # type: ignore[no-untyped-call] # torch's
+        mean, square = summed_moments / dist.get_world_size()
         variance = square - mean**2
         with torch.no_grad():
             count = x_BCHW.numel() // x_BCHW.shape[1] * dist.get_world_size()
@@ -82,7 +86,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return x_BCHW * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        out: Tensor = x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return out.to(x_BCHW.dtype)
 
 
 def synchronise_norms(module: nn.Module, world: World) -> None:

@@ -57,8 +57,8 @@ class _Window:
         piece = array[self.y0 : self.y1, self.x0 : self.x1]
         smooth = cv2.INTER_AREA if self.size_hw[0] < piece.shape[0] else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST if nearest else smooth
-        piece = cv2.resize(piece, self.size_hw[::-1], interpolation=method)
-        return np.ascontiguousarray(piece[:, ::-1]) if self.flipped else np.asarray(piece)
+        resized = cv2.resize(piece, self.size_hw[::-1], interpolation=method)
+        return np.ascontiguousarray(resized[:, ::-1] if self.flipped else resized, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,4 +183,4 @@ def _relight(
         1 + strength * rng.uniform(-0.15, 0.15, size=3)
     )
     picture = ((picture - mean) * contrast + mean) * gain.astype(np.float32)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)

@@ -65,8 +65,8 @@ def scratch() -> Recipe:
 def automatic() -> Recipe:
     """The published recipe of the model for automatic generation.
 
-    Points and masks only, 4 points a mask, twice as long, large-scale jitter (paper, appendix B). The
-    published one has a third decoder block, too; ours keeps the two that public files have.
+    Points and masks only, 4 points a mask, twice as long, large-scale jitter (paper, appendix B).
+    The published one has a third decoder block, too; ours keeps the two that public files have.
     """
     return Recipe(
         train=TrainConfig(

@@ -6,7 +6,7 @@ logits: one at random in the middle, one last.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class Batch:
     boxes_BP4: Tensor
     box_first_BP: Tensor
     keys_B: Tensor
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU reads directly; called by torch's data loader."""
+        return Batch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,8 @@ def _decode(
     each = torch.arange(len(prompts), device=sparse.device)
     which = torch.arange(number, device=sparse.device).repeat(len(prompts))
     logits = sam.mask_decoder.masks(tokens, each.repeat_interleave(number), which)
-    return logits.unflatten(0, (len(prompts), number)), tokens.iou_P4[:, :number]
+    shaped = logits.view(len(prompts), number, *logits.shape[-2:])
+    return shaped, tokens.iou_P4[:, :number]
 
 
 def _turn_loss(

@@ -128,8 +128,8 @@ def _cover(mask: NDArray[np.bool_], fit_hw: tuple[int, int], cells: int) -> NDAr
     target = np.zeros((cells * LOGIT_STRIDE, cells * LOGIT_STRIDE), dtype=np.uint8)
     full = mask.view(np.uint8) * np.uint8(255)
     target[: fit_hw[0], : fit_hw[1]] = _resize(full, fit_hw)
-    covered: NDArray[np.uint8] = cv2.resize(target, (cells, cells), interpolation=cv2.INTER_AREA)
-    return covered
+    covered = cv2.resize(target, (cells, cells), interpolation=cv2.INTER_AREA)
+    return np.asarray(covered, dtype=np.uint8)
 
 
 def _resize(array: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -137,8 +137,8 @@ def _resize(array: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.ui
         return array
     smaller = size_hw[0] < array.shape[0]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized: NDArray[np.uint8] = cv2.resize(array, size_hw[::-1], interpolation=method)
-    return resized
+    resized = cv2.resize(array, size_hw[::-1], interpolation=method)
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def _noisy_box(

@@ -1,7 +1,7 @@
 """Synthetic scenes as a source of training samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class SceneSource:
 
     size: int
     prompts: PromptConfig
-    scenes: SceneConfig = SceneConfig()
+    scenes: SceneConfig = field(default_factory=SceneConfig)
     photos: Sequence[Rgb] = ()
     name: str = "synthetic"
 

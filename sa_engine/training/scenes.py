@@ -28,6 +28,7 @@ class SceneConfig:
     min_things, max_things: things in a scene, before occlusion.
     part_probability: chance that a thing is made of parts, [0, 1].
     photo_probability: chance that a fill comes from a photograph where some are given, [0, 1].
+    texture_probability: chance that a fill is more than a flat colour or a gradient, [0, 1].
     camera_probability: chance of each of blur, noise and JPEG, [0, 1].
     min_area: smallest visible mask kept, pixels.
     """
@@ -37,6 +38,7 @@ class SceneConfig:
     max_things: int = 9
     part_probability: float = 0.35
     photo_probability: float = 0.5
+    texture_probability: float = 0.7
     camera_probability: float = 0.5
     min_area: int = 24
 
@@ -45,7 +47,12 @@ class SceneConfig:
             raise ValueError(f"scene size is {self.size} px; give at least 32")
         if not 1 <= self.min_things <= self.max_things:
             raise ValueError(f"things must satisfy 1 <= {self.min_things} <= {self.max_things}")
-        for name in ("part_probability", "photo_probability", "camera_probability"):
+        for name in (
+            "part_probability",
+            "photo_probability",
+            "texture_probability",
+            "camera_probability",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a value in [0, 1]")
 
@@ -186,7 +193,7 @@ def _parts(
 
 
 def _outline_shape(rng: _Rng, centre: Any, radius: float) -> _Polygon:
-    """A closed polygon around `centre` (x, y): ellipse, box, star polygon, regular polygon or blob."""
+    """A closed polygon around `centre` (x, y): ellipse, box, star, few corners or blob."""
     kind = rng.integers(5)
     if kind == 0:
         angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -268,12 +275,9 @@ def _fill(
     """A (height, width, 3) material."""
     if photos and rng.random() < config.photo_probability:
         return _photo_piece(rng, height, width, photos[int(rng.integers(len(photos)))], whole=False)
+    textured = rng.random() < config.texture_probability
     kinds: tuple[Callable[[_Rng, int, int], Rgb], ...] = (
-        _flat,
-        _gradient,
-        _noise,
-        _noise,
-        _pattern,
+        (_noise, _noise, _pattern) if textured else (_flat, _gradient)
     )
     return kinds[int(rng.integers(len(kinds)))](rng, height, width)
 
@@ -288,11 +292,13 @@ def _backdrop(
     if photos and rng.random() < config.photo_probability:
         photo = photos[int(rng.integers(len(photos)))]
         return _photo_piece(rng, size, size, photo, whole=True), np.zeros((size, size), np.int32)
-    kind = rng.integers(6)
-    if kind < 2:
+    textured = rng.random() < config.texture_probability
+    if textured and rng.random() < 0.5:
         return _landscape(rng, size, size)
-    kinds: tuple[Callable[[_Rng, int, int], Rgb], ...] = (_flat, _gradient, _noise, _pattern)
-    return kinds[int(kind) - 2](rng, size, size), np.ones((size, size), np.int32)
+    kinds: tuple[Callable[[_Rng, int, int], Rgb], ...] = (
+        (_noise, _pattern) if textured else (_flat, _gradient)
+    )
+    return kinds[int(rng.integers(2))](rng, size, size), np.ones((size, size), np.int32)
 
 
 _SPREADS = (8.0, 30.0, 70.0)
@@ -341,7 +347,7 @@ def _cloud(rng: _Rng, height: int, width: int) -> NDArray[np.float32]:
 def _noise(rng: _Rng, height: int, width: int) -> Rgb:
     mix = 1 / (1 + np.exp(-_cloud(rng, height, width) * rng.uniform(0.4, 2.5)))[:, :, None]
     picture = _colour(rng) * mix + _colour(rng) * (1 - mix)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)
 
 
 def _pattern(rng: _Rng, height: int, width: int) -> Rgb:
@@ -393,7 +399,8 @@ def _photo_piece(rng: _Rng, height: int, width: int, photo: Rgb, *, whole: bool)
 
 def _relit(rng: _Rng, picture: Any) -> Rgb:
     gain = rng.uniform(0.6, 1.5, size=3) if rng.random() < 0.5 else rng.uniform(0.5, 1.6)
-    return np.clip(np.asarray(picture, dtype=np.float32) * gain, 0, 255).astype(np.uint8)
+    lit = np.clip(np.asarray(picture, dtype=np.float32) * gain, 0, 255)
+    return np.asarray(lit, dtype=np.uint8)
 
 
 def _shaded(rng: _Rng, picture: Rgb) -> NDArray[np.float32]:
@@ -429,12 +436,13 @@ def _photograph(rng: _Rng, canvas: NDArray[np.float32], config: SceneConfig) -> 
         depth = rng.uniform(0.1, 0.6)
         canvas = canvas * (1 - depth / 2 + depth * _ramp(rng, size, size))[:, :, None]
     if rng.random() < config.camera_probability:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 1.4)))
+        blurred = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.4, 1.4)))
+        canvas = np.asarray(blurred, dtype=np.float32)
     if rng.random() < config.camera_probability:
         canvas = canvas + rng.standard_normal(canvas.shape, dtype=np.float32) * rng.uniform(1, 14)
     rgb = np.clip(canvas, 0, 255).astype(np.uint8)
     if rng.random() < config.camera_probability:
         quality = int(rng.integers(35, 96))
         _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return np.asarray(rgb, dtype=np.uint8)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return rgb

@@ -18,13 +18,12 @@ class ClickSimilarity(nn.Module):
 
     def __init__(self, *, channels: int = 256, features: int = 32) -> None:
         super().__init__()
-        self.turn = nn.Sequential(
-            nn.Linear(channels + features, channels), nn.GELU(), nn.Linear(channels, features)
-        )
+        last = nn.Linear(channels, features)
+        self.turn = nn.Sequential(nn.Linear(channels + features, channels), nn.GELU(), last)
         # At first the filter is the clicked feature itself: likeness of colour, which even random
         # convolutions keep, is a start to improve on.
-        nn.init.zeros_(self.turn[2].weight)
-        nn.init.zeros_(self.turn[2].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.scale = nn.Parameter(torch.tensor(6.0))
         self.bias = nn.Parameter(torch.tensor(-3.0))
 

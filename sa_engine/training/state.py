@@ -53,7 +53,7 @@ def save_state(
         torch.save(payload, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_state(path: Path, *, fingerprint: str) -> RunState | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sa_engine.errors import TrainingError
+from sa_engine.errors import TrainingError, UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.config import TrainConfig
 from sa_engine.training.distributed import (
@@ -66,6 +66,27 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(images.float(), targets.float() / 255, *rest)
 
 
+def micro_batch(config: TrainConfig, processes: int) -> int:
+    """Pictures that one process takes through the model at once.
+
+    Raises UsageError if the batch does not divide over processes, or a process's part into parts.
+    """
+    own, rest = divmod(config.batch_images, processes)
+    if rest or not own:
+        raise UsageError(
+            f"a batch of {config.batch_images} does not divide over {processes} processes; "
+            f"give --batch-images {max(1, own) * processes}"
+        )
+    micro = min(config.micro_batch or own, own)
+    if own % micro:
+        fits = max(m for m in range(1, micro + 1) if own % m == 0)
+        raise UsageError(
+            f"the {own} images of a process do not divide into parts of {micro}; "
+            f"give --micro-batch {fits}"
+        )
+    return micro
+
+
 class _Positions:
     """The positions that one process needs, in order, from one step to the last."""
 
@@ -100,17 +121,7 @@ class Trainer:
     ) -> None:
         self._world = world or World()
         self._device = device or torch.device("cpu")
-        own = config.batch_images // self._world.size
-        if config.batch_images % self._world.size:
-            raise TrainingError(
-                f"{config.batch_images} pictures a step do not divide over {self._world.size} "
-                f"processes; try --batch {max(1, own) * self._world.size}"
-            )
-        self._micro = min(config.micro_batch or own, own)
-        if own % self._micro:
-            raise TrainingError(
-                f"{own} pictures a process do not divide into parts of {self._micro}"
-            )
+        self._micro = micro_batch(config, self._world.size)
         if config.sync_norms:
             synchronise_norms(sam, self._world)
         self.sam = sam.to(self._device)
@@ -195,8 +206,9 @@ class Trainer:
             if not math.isfinite(float(norm)) or not math.isfinite(float(means[0])):
                 raise TrainingError(
                     f"the loss or its gradient is no longer a number at step {self._step + 1} "
-                    f"(loss {float(means[0]):.4g}, gradient norm {float(norm):.4g}); the state of an "
-                    f"earlier step is in {self._paths.state}; try a lower --lr or a smaller --clip"
+                    f"(loss {float(means[0]):.4g}, gradient norm {float(norm):.4g}); the state of "
+                    f"an earlier step is in {self._paths.state}; "
+                    "try a lower --lr or a smaller --clip-norm"
                 )
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
@@ -206,7 +218,18 @@ class Trainer:
             if self._world.is_main and (self._step - reported >= report_every or done):
                 now = time.monotonic()
                 rate = (self._step - reported) * config.batch_images / max(now - last_report, 1e-9)
-                made = StepReport(self._step, *means.tolist(), lr, float(norm), rate)
+                loss, best, own, last, error = means.tolist()
+                made = StepReport(
+                    step=self._step,
+                    loss=loss,
+                    first_best_iou=best,
+                    first_own_iou=own,
+                    last_iou=last,
+                    iou_error=error,
+                    lr=lr,
+                    grad_norm=float(norm),
+                    images_per_s=rate,
+                )
                 log.write(made)
                 report(made)
                 last_report, reported = now, self._step

@@ -85,7 +85,11 @@ def test_without_decay_the_average_is_the_last_step():
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"lr": 0}, "lr is 0"), ({"layer_decay": 2}, "layer_decay is 2"), ({"clip_norm": math.nan}, "nan")],
+    [
+        ({"lr": 0}, "lr is 0"),
+        ({"layer_decay": 2}, "layer_decay is 2"),
+        ({"clip_norm": math.nan}, "nan"),
+    ],
 )
 def test_bad_values_are_named(options: dict[str, float], word: str):
     with pytest.raises(ValueError, match=word):

@@ -64,7 +64,9 @@ def test_masks_over_the_limit_are_dropped(dataset: Dataset):
         target.mean() / 255 for seed in range(20) for target in draw(limited, seed).targets_Phw
     ]
     assert max(shares) <= 0.2
-    assert max(t.mean() / 255 for s in range(20) for t in draw(source(dataset), s).targets_Phw) > 0.2
+    assert (
+        max(t.mean() / 255 for s in range(20) for t in draw(source(dataset), s).targets_Phw) > 0.2
+    )
 
 
 def test_a_stage_with_weight_zero_is_not_chosen(tmp_path: Path):
@@ -75,7 +77,7 @@ def test_a_stage_with_weight_zero_is_not_chosen(tmp_path: Path):
 
 
 def test_a_set_without_masks_is_named(tmp_path: Path):
-    record_free = write_scenes(tmp_path / "none", range(0))
+    record_free = write_scenes(tmp_path / "none", range(2), min_area=10**9)
     with pytest.raises(UsageError, match=r"my set holds no image with masks"):
         usable_records(Dataset(record_free), "my set")
 
