@@ -19,12 +19,12 @@ $(BIN)/python:
 
 # The engine itself: what a user has.
 $(VENV)/.engine: setup.cfg pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
 # The engine with what its tests need.
 $(VENV)/.tests: setup.cfg pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test,train]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test,train]'
 	@touch $@ $(VENV)/.engine
 
 demo: $(VENV)/.engine
