@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PIXELS_AT_A_TIME = 1 << 19
-"""Pixels of tiles computed together: they stay in a CPU's cache, and memory stays bounded."""
+_CPU_PIXELS, _DEVICE_PIXELS = 1 << 19, 1 << 24
+"""Pixels of tiles computed together: on a CPU they stay in the cache, elsewhere they fill the
+device; either way memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,8 @@ def _values(
     idle_taps = max(8 - tiles.x.taps, 0)
     weights_x_NEK = F.pad(tiles.x.weights_NEK, (0, idle_taps))
     cells_y, cells_x = tiles.y.cells(), tiles.x.cells()
-    step = max(1, _PIXELS_AT_A_TIME // tiles.edge**2)
+    pixels = _CPU_PIXELS if flat.device.type == "cpu" else _DEVICE_PIXELS
+    step = max(1, pixels // tiles.edge**2)
     last_y, last_x = tiles.grid_hw[0] - 1, tiles.grid_hw[1] - 1
     rest_y = tiles.y.length - last_y * tiles.edge
     rest_x = tiles.x.length - last_x * tiles.edge

@@ -1,13 +1,16 @@
 """The generator against the published one, with the same weights."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
+from sa_engine.automask.parity import compare, summarise
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.masks.rle import Rle
@@ -60,3 +63,104 @@ def test_random_weights_give_the_published_masks(
     ours = MaskGenerator(random_sam, GeneratorConfig(**parameters)).generate(picture)
     assert len(theirs) >= 8
     assert_same(ours, theirs)
+
+
+def generate(sam: Sam, rgb_HW3: NDArray[np.uint8], **parameters: Any) -> list[MaskRecord]:
+    """All masks of a small grid, whatever their scores."""
+    loose = {
+        "points_per_side": 3,
+        "pred_iou_thresh": 0.0,
+        "stability_score_thresh": 0.0,
+        "box_nms_thresh": 1.0,
+        "crop_nms_thresh": 1.0,
+    }
+    return MaskGenerator(sam, GeneratorConfig(**{**loose, **parameters})).generate(rgb_HW3)
+
+
+def test_batches_change_nothing_but_rounding(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    layers = {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2}
+    alone = generate(random_sam, picture, **layers, points_per_batch=1, crops_per_batch=1)
+    together = generate(random_sam, picture, **layers, points_per_batch=64, crops_per_batch=4)
+    assert len(alone) == len(together) > 0
+    for one, other in zip(alone, together, strict=True):
+        assert run_lengths.iou_matrix([one.segmentation], [other.segmentation])[0, 0] >= 0.999
+        assert one.predicted_iou == pytest.approx(other.predicted_iou, abs=1e-4)
+
+
+def test_the_same_image_twice_gives_the_same_records(
+    random_sam: Sam, picture: NDArray[np.uint8]
+) -> None:
+    assert generate(random_sam, picture) == generate(random_sam, picture)
+
+
+def test_limits_of_area_hold_in_pixels_and_as_a_share_of_the_image(
+    random_sam: Sam, picture: NDArray[np.uint8]
+) -> None:
+    every = generate(random_sam, picture)
+    areas = sorted(record.area for record in every)
+    least, most = areas[len(areas) // 4], areas[3 * len(areas) // 4]
+    limited = generate(random_sam, picture, min_mask_area=least, max_mask_area=most)
+    assert limited == [r for r in every if least <= r.area <= most]
+    share = most / (picture.shape[0] * picture.shape[1])
+    smaller = generate(random_sam, picture, max_mask_area_ratio=share)
+    assert smaller == [r for r in every if r.area < most]
+
+
+def test_mask_nms_is_an_option(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    every = generate(random_sam, picture)
+    apart = generate(random_sam, picture, mask_nms_thresh=0.5)
+    assert 0 < len(apart) < len(every)
+    assert [r for r in every if r in apart] == apart
+    masks = [record.segmentation for record in apart]
+    ious = run_lengths.iou_matrix(masks, masks)
+    assert np.triu(ious, 1).max() <= 0.5
+
+
+def test_explicit_points(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    records = generate(
+        random_sam, picture, points_per_side=None, point_grids=(((0.25, 0.5), (1.0, 1.0)),)
+    )
+    assert {r.point_coords_xy for r in records} == {((45.0, 60.0),), ((180.0, 120.0),)}
+
+
+def test_nothing_above_the_thresholds_gives_no_records(
+    random_sam: Sam, picture: NDArray[np.uint8]
+) -> None:
+    nothing = {"stability_score_thresh": 1.0, "min_mask_region_area": 10, "mask_nms_thresh": 0.9}
+    assert generate(random_sam, picture, crop_n_layers=1, **nothing) == []
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (2, 700), (300, 3), (5, 4)])
+def test_images_of_any_shape(random_sam: Sam, size_hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    for record in generate(random_sam, image, points_per_side=2, crop_n_layers=1):
+        assert record.segmentation.size_hw == size_hw
+        assert record.area == run_lengths.area(record.segmentation) > 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), dtype=np.uint8),
+        np.zeros((4, 4, 4), dtype=np.uint8),
+        np.zeros((4, 4, 3), dtype=np.float32),
+        np.zeros((0, 4, 3), dtype=np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(random_sam: Sam, image: NDArray[Any]) -> None:
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        generate(random_sam, image)
+
+
+def test_a_read_only_view_of_an_image_will_do(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    flipped = picture[::-1, ::-1]
+    flipped.flags.writeable = False
+    assert generate(random_sam, flipped) == generate(random_sam, flipped.copy())
+
+
+def test_bf16_finds_nearly_the_same_masks(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    loose = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    config = GeneratorConfig(points_per_side=2, **loose)
+    exact = MaskGenerator(random_sam, config).generate(picture)
+    coarse = MaskGenerator(deepcopy(random_sam), config, precision="bf16").generate(picture)
+    assert summarise([compare(exact, coarse, match_iou=0.8)]).matched_share > 0.9
