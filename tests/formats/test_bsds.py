@@ -66,7 +66,7 @@ def test_a_person_whose_partition_has_another_size(tmp_path: Path) -> None:
     assert [(n.reason.value, n.count) for n in image.notes] == [("image-size-differs", 3)]
 
 
-def test_numbers_that_MATLAB_stored_as_doubles(tmp_path: Path) -> None:
+def test_labels_stored_as_doubles(tmp_path: Path) -> None:
     path = write(tmp_path, THREE.astype(np.float64))
 
     assert BsdsSource(path).count(0) == 3

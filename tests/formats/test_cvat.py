@@ -24,16 +24,21 @@ SAMPLE = """<?xml version="1.0" encoding="utf-8"?>
     </task>
   </meta>
   <image id="0" name="sub/a.png" width="8" height="6">
-    <polygon label="cat" source="manual" occluded="1" points="1.00,1.00;4.00,1.00;4.00,3.00;1.00,3.00" z_order="2">
+    <polygon label="cat" source="manual" occluded="1" z_order="2"
+        points="1.00,1.00;4.00,1.00;4.00,3.00;1.00,3.00">
       <attribute name="age">old &amp; grey</attribute>
     </polygon>
-    <mask label="dog" source="semi-auto" occluded="0" rle="1, 2, 2, 1" left="5" top="3" width="2" height="3" z_order="0">
+    <mask label="dog" source="semi-auto" occluded="0" rle="1, 2, 2, 1"
+        left="5" top="3" width="2" height="3" z_order="0">
     </mask>
-    <ellipse label="cat" source="manual" occluded="0" cx="2.00" cy="3.00" rx="2.00" ry="1.00" rotation="90.0" z_order="0"/>
-    <box label="dog" source="manual" occluded="0" xtl="1.00" ytl="2.00" xbr="4.00" ybr="6.00" z_order="0"/>
-    <box label="dog" source="manual" occluded="0" xtl="2.00" ytl="2.00" xbr="6.00" ybr="4.00" rotation="90.0" z_order="0"/>
-    <polygon label="cat" source="manual" occluded="0" points="0,0;1,0;1,1;0,1" z_order="0" group_id="1"/>
-    <polygon label="cat" source="manual" occluded="0" points="7,5;8,5;8,6;7,6" z_order="0" group_id="1"/>
+    <ellipse label="cat" source="manual" occluded="0" cx="2.00" cy="3.00" rx="2.00" ry="1.00"
+        rotation="90.0" z_order="0"/>
+    <box label="dog" source="manual" occluded="0" xtl="1.00" ytl="2.00" xbr="4.00" ybr="6.00"
+        z_order="0"/>
+    <box label="dog" source="manual" occluded="0" xtl="2.00" ytl="2.00" xbr="6.00" ybr="4.00"
+        rotation="90.0" z_order="0"/>
+    <polygon label="cat" source="manual" points="0,0;1,0;1,1;0,1" z_order="0" group_id="1"/>
+    <polygon label="cat" source="manual" points="7,5;8,5;8,6;7,6" z_order="0" group_id="1"/>
     <polyline label="cat" source="manual" occluded="0" points="0,0;1,1" z_order="0"/>
     <tag label="indoors" source="manual"/>
   </image>
@@ -51,7 +56,8 @@ def write(folder: Path, text: str = SAMPLE, encoding: str = "utf-8") -> Path:
 
 
 def one_shape(element: str) -> str:
-    return f'<annotations><image id="0" name="a.png" width="8" height="6">{element}</image></annotations>'
+    image = f'<image id="0" name="a.png" width="8" height="6">{element}</image>'
+    return f"<annotations>{image}</annotations>"
 
 
 def test_a_file_by_the_book(tmp_path: Path) -> None:

@@ -190,7 +190,10 @@ def test_an_export_by_the_book(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "names"),
     [
-        ("/data/upload/3/0f3a9b2c-my%20cat.jpg", ("3/0f3a9b2c-my cat.jpg", "0f3a9b2c-my cat.jpg", "my cat.jpg")),
+        (
+            "/data/upload/3/0f3a9b2c-a%20cat.jpg",
+            ("3/0f3a9b2c-a cat.jpg", "0f3a9b2c-a cat.jpg", "a cat.jpg"),
+        ),
         ("/data/local-files/?d=set/cat.jpg", ("set/cat.jpg", "cat.jpg")),
         ("https://example.org/x/cat.jpg?token=1", ("x/cat.jpg", "cat.jpg")),
         ("cat.jpg", ("cat.jpg",)),

@@ -1,0 +1,123 @@
+"""Run-length encoding: windows, runs, unions, and damaged strings."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from pycocotools import mask as coco_mask
+
+from sa_engine.masks.rle import (
+    Rle,
+    area,
+    areas,
+    bbox_xywh,
+    boxes_xywh,
+    decode,
+    decode_window,
+    encode,
+    encode_window,
+    from_runs,
+    iou_matrix,
+    runs,
+    union,
+    unpack,
+)
+
+masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
+
+EXAMPLE = np.array(
+    [
+        [0, 0, 0, 0],
+        [0, 1, 1, 0],
+        [0, 1, 0, 0],
+    ],
+    dtype=bool,
+)
+
+
+def test_runs_go_down_the_columns() -> None:
+    assert runs(encode(EXAMPLE)).tolist() == [4, 2, 1, 1, 4]
+
+
+def test_a_window_is_no_larger_than_the_box() -> None:
+    window, origin_xy = decode_window(encode(EXAMPLE))
+
+    assert window.tolist() == [[True, True], [True, False]]
+    assert origin_xy == (1, 1)
+
+
+def test_an_empty_mask_has_an_empty_window() -> None:
+    window, origin_xy = decode_window(from_runs([12], (3, 4)))
+
+    assert window.shape == (0, 0)
+    assert origin_xy == (0, 0)
+
+
+@given(masks)
+@settings(max_examples=300, deadline=None)
+def test_windows_hold_the_whole_mask(mask: np.ndarray) -> None:
+    coded = encode(mask)
+    window, (x, y) = decode_window(coded)
+    whole = np.zeros(mask.shape, dtype=bool)
+    whole[y : y + window.shape[0], x : x + window.shape[1]] = window
+
+    assert np.array_equal(whole, mask)
+    assert (x, y, *window.shape[::-1]) == bbox_xywh(coded)
+    if window.size:
+        assert encode_window(window, origin_xy=(x, y), size_hw=mask.shape) == coded
+
+
+@given(st.lists(st.integers(0, 1 << 30), min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_strings_are_unpacked_as_coco_packs_them(lengths: list[int]) -> None:
+    size = [sum(lengths), 1]
+    packed = coco_mask.frPyObjects({"size": size, "counts": lengths}, *size)["counts"]
+
+    assert unpack(packed.decode()).tolist() == lengths
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ("~", "not COCO's compressed form"),
+        (" ", "not COCO's compressed form"),
+        ("P", "not COCO's compressed form"),
+        ("oooooooooo0", "beyond 40 bits"),
+        ("é", "ascii"),
+    ],
+)
+def test_strings_of_another_form(counts: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unpack(counts)
+
+
+@pytest.mark.parametrize("counts", ["", "5", "52", "O2"])
+def test_runs_that_do_not_fill_the_mask(counts: str) -> None:
+    with pytest.raises(ValueError, match="do not add up to the 4x3 pixels"):
+        runs(Rle((3, 4), counts))
+
+
+def test_a_union_covers_what_any_mask_covers() -> None:
+    other = np.zeros((3, 4), dtype=bool)
+    other[0, 3] = True
+
+    assert np.array_equal(decode(union([encode(EXAMPLE), encode(other)])), EXAMPLE | other)
+    with pytest.raises(ValueError, match="needs a mask"):
+        union([])
+
+
+def test_more_masks_than_a_byte_can_count() -> None:
+    coded = [encode(EXAMPLE)] * 300
+
+    assert areas(coded) == [3] * 300
+    assert boxes_xywh(coded) == [(1, 1, 2, 2)] * 300
+    assert areas([]) == boxes_xywh([]) == []
+
+
+def test_iou_of_masks() -> None:
+    half = EXAMPLE.copy()
+    half[2, 1] = False
+
+    assert iou_matrix([encode(EXAMPLE)], [encode(EXAMPLE), encode(half)]).tolist() == [[1.0, 2 / 3]]
+    assert area(encode(half)) == 2
