@@ -169,7 +169,7 @@ def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[H
     """Who holds, or last held, each shard that is not complete; by shard."""
     folder = open_folder(root)
     newest: dict[int, int] = {}
-    for path in folder.scratch.iterdir():
+    for path in folder.scratch_files():
         if match := _NAME.match(path.name):
             index, number = int(match[1]), int(match[2])
             newest[index] = max(number, newest.get(index, 0))

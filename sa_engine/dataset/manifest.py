@@ -159,7 +159,7 @@ def _make(folder: LocalFolder) -> None:
                 f"{path} is not empty and not a dataset (it holds {foreign[0]!r}): "
                 "choose a new or empty folder for --out"
             )
-        _ = folder.scratch
+        (path / SCRATCH).mkdir(exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "no write permission")
     except OSError as error:

@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,7 +30,7 @@ from sa_engine.dataset.stats import (
     stats_name,
     tar_name,
 )
-from sa_engine.dataset.storage import LocalFolder, explain_write, open_folder, sha256_of
+from sa_engine.dataset.storage import SCRATCH, Folder, explain_write, open_folder, sha256_of
 from sa_engine.errors import DamagedError
 
 
@@ -56,14 +55,14 @@ class ShardWriter:
         manifest: Manifest,
         lease: Lease | None = None,
     ) -> None:
-        self._folder = open_folder(root)
+        self._folder: Folder = open_folder(root)
         self._index = shard_index
         self._ids = manifest.image_ids(shard_index)
         self._lease = lease
         self._count = 0
         self._tar_end = 0
         self._finished = False
-        scratch = _scratch(self._folder)
+        scratch = self._folder.scratch
         self._tar_path = scratch / tar_name(shard_index)
         self._journal_path = scratch / f"sa_{shard_index:06d}.journal"
         self._check_lease()
@@ -166,7 +165,8 @@ class ShardWriter:
         self._folder.write(stats_name(self._index), encode_stats(stats))
         self._finished = True
         self._close()
-        self._journal_path.unlink(missing_ok=True)
+        for path in (self._journal_path, self._tar_path, parquet_path):
+            path.unlink(missing_ok=True)
         return stats
 
     def _member(self, parts: list[bytes], name: str, data: bytes) -> rows.Span:
@@ -175,14 +175,11 @@ class ShardWriter:
         return rows.Span(start, len(data))
 
     def _open_tar(self) -> int:
-        final = self._folder.path / tar_name(self._index)
-        unsealed = self._folder.size(stats_name(self._index)) is None
+        if self._folder.size(stats_name(self._index)) is None:
+            # The writer may have died between naming the tar and sealing it.
+            self._folder.reclaim(tar_name(self._index), self._tar_path)
         with explain_write(self._tar_path):
-            if unsealed and final.exists() and not self._tar_path.exists():
-                # The writer died between naming the tar and sealing it.
-                final.replace(self._tar_path)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            return os.open(self._tar_path, flags, 0o644)
+            return os.open(self._tar_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def _take_up(self) -> None:
         """Keep what the journal and the tar agree on, drop the rest."""
@@ -280,17 +277,13 @@ def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
     """Remove the scratch folder if every shard is complete and nobody works; whether it is gone."""
     if pending_shards(root, manifest) or any(each.is_alive for each in holders(root)):
         return False
-    scratch = open_folder(root).scratch
-    for path in scratch.iterdir():
+    folder = open_folder(root)
+    for path in folder.scratch_files():
         path.unlink(missing_ok=True)
+    scratch = folder.path / SCRATCH
     with contextlib.suppress(OSError):
         scratch.rmdir()
     return not scratch.exists()
-
-
-def _scratch(folder: LocalFolder) -> Path:
-    with explain_write(folder.path):
-        return folder.scratch
 
 
 def _annotations(row: Mapping[str, Any], segment: bytes, start: int) -> list[dict[str, Any]]:

@@ -69,6 +69,14 @@ class Folder(Protocol):
         """Move a finished local file here under `name`; it appears at once or not at all."""
         ...
 
+    def reclaim(self, name: str, unfinished: Path) -> None:
+        """Take back what `publish` put here, if `unfinished` is not there any more.
+
+        For a writer that died between two files that belong together. A store to which `publish`
+        copies, and which leaves the local file, has nothing to do here.
+        """
+        ...
+
     def remove(self, name: str) -> None:
         """Delete a file; nothing happens if there is none."""
         ...
@@ -87,8 +95,14 @@ class LocalFolder:
     @property
     def scratch(self) -> Path:
         folder = self.path / SCRATCH
-        folder.mkdir(exist_ok=True)
+        with explain_write(folder):
+            folder.mkdir(exist_ok=True)
         return folder
+
+    def scratch_files(self) -> list[Path]:
+        """What lies in the scratch folder, sorted; nothing if it was never made."""
+        folder = self.path / SCRATCH
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def names(self) -> list[str]:
         with os.scandir(self.path) as entries:
@@ -126,6 +140,12 @@ class LocalFolder:
         with explain_write(self.path / name):
             finished.replace(self.path / name)
             sync_folder(self.path)
+
+    def reclaim(self, name: str, unfinished: Path) -> None:
+        final = self.path / name
+        with explain_write(unfinished):
+            if final.exists() and not unfinished.exists():
+                final.replace(unfinished)
 
     def remove(self, name: str) -> None:
         with explain_write(self.path / name):

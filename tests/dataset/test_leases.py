@@ -75,15 +75,32 @@ def test_a_live_process_is_respected_and_a_killed_one_replaced_at_once(out: Path
             lease.check()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_of_many_that_start_together_one_gets_each_shard(out: Path) -> None:
-    workers = [start_holder(out) for _ in range(4)]
-    answers = []
-    for worker in workers:
-        assert worker.stdout is not None
-        answers.append(worker.stdout.readline().strip())
-    for worker in workers:
-        worker.communicate("\n")
-    assert sorted(answers) == ["held"] + ["refused"] * 3
+    for shard_index in (0, 1):
+        start_r, start_w = os.pipe()
+        done_r, done_w = os.pipe()
+        children = []
+        for _ in range(8):
+            child = os.fork()
+            if not child:
+                os.close(start_w)
+                os.read(start_r, 1)  # until the parent lets go
+                held = claim(out, shard_index) is not None
+                os.write(done_w, b"held\n" if held else b"refused\n")
+                time.sleep(20)
+                os._exit(0)
+            children.append(child)
+        os.close(start_w)
+        answers = ""
+        while answers.count("\n") < 8:
+            answers += os.read(done_r, 100).decode()
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        for descriptor in (start_r, done_r, done_w):
+            os.close(descriptor)
+        assert sorted(answers.split()) == ["held"] + ["refused"] * 7
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +201,13 @@ def test_a_complete_shard_is_not_claimed_but_may_be_redone(out: Path) -> None:
         again.check()
         assert claim(out, 0, redo=True) is None
     assert claims(out) == []
+
+
+def test_asking_leaves_no_trace(out: Path) -> None:
+    for path in (out / ".work").iterdir():
+        path.unlink()
+    (out / ".work").rmdir()
+    assert holders(out) == [] and not (out / ".work").exists()
 
 
 def test_a_scratch_folder_that_cannot_be_written_is_an_error(out: Path) -> None:

@@ -60,7 +60,7 @@ records = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(record=records)
 def test_round_trip(record: ImageRecord) -> None:
     data = sa1b.encode(record)

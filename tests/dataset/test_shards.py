@@ -1,8 +1,8 @@
-import errno
 import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +27,7 @@ from sa_engine.dataset.shards import (
 from sa_engine.dataset.sources import Source
 from sa_engine.dataset.stats import read_stats
 from sa_engine.dataset.storage import LocalFolder
-from sa_engine.errors import DamagedError, DatasetError
+from sa_engine.errors import DamagedError
 
 Maker = Callable[..., Path]
 ImageOf = Callable[..., tuple[ImageRecord, bytes | None]]
@@ -290,30 +290,44 @@ def test_what_changed_on_disk_before_the_end_is_noticed(tmp_path: Path, image_of
         writer.finish()
 
 
+LIMITED = """
+# No file may grow over 9,000 bytes: as on a full disk, writes fall short and then fail.
+import resource, sys
+sys.path.insert(0, {tests!r})
+from sa_engine.dataset.manifest import read_manifest
+from sa_engine.dataset.shards import ShardWriter
+from sa_engine.dataset.storage import LocalFolder
+from sa_engine.errors import DatasetError
+from conftest import image_record
+
+manifest = read_manifest(LocalFolder(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    with ShardWriter(sys.argv[1], 0, manifest=manifest) as writer:
+        while (image_id := writer.next_image_id) is not None:
+            writer.add(*image_record(image_id, image_id - 1), seconds=0.25)
+except DatasetError as error:
+    print(error)
+"""
+
+
 def test_a_full_disk_is_one_clear_error_and_continuing_works(
-    tmp_path: Path, make_dataset: Maker, image_of: ImageOf, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_dataset: Maker, image_of: ImageOf
 ) -> None:
     whole = make_dataset(tmp_path / "whole", SEEDS, images_per_shard=12)
     out = tmp_path / "d"
     manifest = begin(out)
-    real, room = os.pwrite, [20_000]
-
-    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
-        if room[0] <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        part = data[: min(room[0], len(data))]
-        room[0] -= len(part)
-        return real(descriptor, part, offset)
-
-    monkeypatch.setattr(os, "pwrite", pwrite)
-    with (
-        pytest.raises(DatasetError, match=r"No space left.*free some space"),
-        ShardWriter(out, 0, manifest=manifest) as writer,
-    ):
-        add_until(writer, image_of, 12)
-        writer.finish()
+    here = Path(__file__)
+    code = LIMITED.format(tests=str(here.parent))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out)], cwd=here.parents[2], capture_output=True, text=True
+    )
+    assert re.fullmatch(
+        r"cannot write .*sa_000000\.tar: File too large: free some space and run the same command "
+        r"again; it continues\n",
+        done.stdout,
+    )
     assert not list(out.glob("sa_*"))
-    monkeypatch.undo()
     with ShardWriter(out, 0, manifest=manifest) as writer:
         assert 0 < len(writer.done) < 12
         add_until(writer, image_of, 12)
