@@ -4,8 +4,10 @@ It needs four functions of torchvision. They are written here in plain code, slo
 that the reference can be a witness in tests.
 """
 
+import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,12 +18,19 @@ from torch import Tensor
 
 
 def import_segment_anything() -> Any:
-    """The reference package, with stand-ins for torchvision where that is absent."""
-    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
-        _install_stand_ins()
-    import segment_anything  # only now: it imports torchvision
+    """The reference package, with stand-ins for torchvision where that is absent.
 
-    return segment_anything
+    They are there only while it is imported: other packages ask whether torchvision exists.
+    """
+    if "segment_anything" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return importlib.import_module("segment_anything")
+    stand_ins = _stand_ins()
+    sys.modules.update(stand_ins)
+    try:
+        return importlib.import_module("segment_anything")
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 def box_area(boxes_xyxy: Tensor) -> Tensor:
@@ -69,22 +78,17 @@ def resize(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
     return image.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR)
 
 
-def _install_stand_ins() -> None:
-    functions = {
+def _stand_ins() -> dict[str, ModuleType]:
+    """Modules by name; those that only lead to others are there too."""
+    functions: dict[str, dict[str, Callable[..., Any]]] = {
+        "torchvision": {},
+        "torchvision.ops": {},
         "torchvision.ops.boxes": {"nms": nms, "batched_nms": batched_nms, "box_area": box_area},
+        "torchvision.transforms": {},
         "torchvision.transforms.functional": {"resize": resize, "to_pil_image": to_pil_image},
     }
+    modules = {name: ModuleType(name) for name in functions}
     for name, members in functions.items():
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):
-            path = ".".join(parts[:depth])
-            if path not in sys.modules:
-                sys.modules[path] = ModuleType(path)
-                if depth > 1:
-                    setattr(
-                        sys.modules[".".join(parts[: depth - 1])],
-                        parts[depth - 1],
-                        sys.modules[path],
-                    )
         for member, function in members.items():
-            setattr(sys.modules[name], member, function)
+            setattr(modules[name], member, function)
+    return modules

@@ -159,6 +159,9 @@ class MaskDecoder(nn.Module):
         prompt_index_K: positions in `tokens`, int64; mask_index_K: 0 to 3, int64.
         Only the chosen prompts' image tokens are upscaled.
         """
+        h, w = tokens.grid_hw
+        if not len(prompt_index_K):
+            return tokens.iou_P4.new_zeros(0, 4 * h, 4 * w)
         prompts, position_K = torch.unique(prompt_index_K, return_inverse=True)
         every = prompts if len(prompts) < len(tokens) else None
         parts = [
@@ -181,11 +184,15 @@ class MaskDecoder(nn.Module):
         M is 3 with `multimask` (the answers to an ambiguous prompt), else 1. Arguments are those of
         `prepare` and `attend`. Differentiable.
         """
-        shared_dense = dense if dense.shape[2:] == (1, 1) else None
-        context = self.prepare(embedding_BCHW, image_pe_1CHW, shared_dense_1C11=shared_dense)
         chosen = slice(1, NUM_MASKS) if multimask else slice(0, 1)
         p = len(sparse_PTC)
-        step = max(p, 1) if torch.is_grad_enabled() else prompts_per_chunk(embedding_BCHW.device)
+        if p == 0:
+            h, w = embedding_BCHW.shape[2:]
+            none = torch.zeros(0, chosen.stop - chosen.start, device=embedding_BCHW.device)
+            return none.new_zeros(*none.shape, 4 * h, 4 * w), none
+        shared_dense = dense if dense.shape[2:] == (1, 1) else None
+        context = self.prepare(embedding_BCHW, image_pe_1CHW, shared_dense_1C11=shared_dense)
+        step = p if torch.is_grad_enabled() else prompts_per_chunk(embedding_BCHW.device)
         logits, iou = [], []
         for i in range(0, p, step):
             at = slice(i, i + step)

@@ -18,7 +18,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 class Sam(nn.Module):
     """Its state dict has the names and shapes of the public checkpoints.
 
-    image_size: side of the square model input in pixels, a multiple of 64.
+    image_size: side of the square model input in pixels, a multiple of 16.
     variant: "vit_t", "vit_b", "vit_l" or "vit_h".
     """
 

@@ -185,7 +185,7 @@ class Stage(nn.Module):
 class TinyVit(nn.Module):
     """Image encoder: (B, 3, S, S) normalised pixels to a (B, out_channels, S/16, S/16) embedding.
 
-    S is any multiple of 64; no weight depends on it.
+    S is any multiple of 16; no weight depends on it.
     """
 
     def __init__(

@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from sa_engine.model.prompts import Prompts
+from sa_engine.model.sam import Sam
+from sa_engine.model.variants import build_sam
+from tests.model.weights import randomise
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    sam = build_sam("vit_t", 64)
+    randomise(sam, seed=0)
+    return sam.eval()
+
+
+def test_preprocess_normalises_and_pads(sam: Sam) -> None:
+    white = torch.full((1, 3, 2, 64), 255.0)
+    out = sam.preprocess(white)
+    assert out.shape == (1, 3, 64, 64)
+    expected = torch.tensor(
+        [(255 - 123.675) / 58.395, (255 - 116.28) / 57.12, (255 - 103.53) / 57.375]
+    )
+    torch.testing.assert_close(out[0, :, 1, 63], expected)
+    assert out[:, :, 2:].abs().max() == 0
+
+
+def test_preprocess_refuses_a_larger_image(sam: Sam) -> None:
+    with pytest.raises(ValueError, match="image of 65x3 is larger"):
+        sam.preprocess(torch.zeros(1, 3, 3, 65))
+
+
+def test_pixel_statistics_are_not_weights(sam: Sam) -> None:
+    assert [name for name in sam.state_dict() if "pixel" in name] == []
+
+
+@torch.no_grad()
+def test_half_precision_keeps_positions_and_statistics() -> None:
+    sam = build_sam("vit_t", 64)
+    randomise(sam, seed=1)
+    sam.eval()
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    prompts = Prompts(points_PN2=torch.tensor([[[9.0, 50.0]]]), labels_PN=torch.tensor([[1]]))
+    embedding = sam.encode_image(image)
+    exact, _ = sam.decode(embedding, prompts, multimask=True)
+    sam.set_precision(torch.bfloat16)
+    assert sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.dtype == torch.float32
+    first = sam.image_encoder.patch_embed.seq[0]
+    assert first.bn.running_var.dtype == torch.float32
+    assert first.c.weight.dtype == torch.bfloat16
+    rounded_embedding = sam.encode_image(image)
+    assert rounded_embedding.dtype == torch.bfloat16
+    error = (rounded_embedding.float() - embedding).abs().mean() / embedding.std()
+    assert float(error) < 0.05
+    rounded, _ = sam.decode(embedding, prompts, multimask=True)
+    assert rounded.dtype == torch.float32
+    assert float((rounded - exact).abs().mean() / exact.std()) < 0.05
