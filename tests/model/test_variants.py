@@ -37,8 +37,7 @@ def test_trains_end_to_end(variant: str, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     attention = "mask_decoder.transformer.{}.k_proj.bias"
     assert unused == {
-        # Neither padding nor points nor an absent mask were among the prompts.
-        "prompt_encoder.not_a_point_embed.weight",
+        # All prompts had masks.
         "prompt_encoder.no_mask_embed.weight",
         # A softmax does not see a key's bias.
         attention.format("layers.0.cross_attn_token_to_image"),
