@@ -1,11 +1,12 @@
 """The generator against the published one, with the same weights."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from sa_engine.automask.config import GeneratorConfig
@@ -14,8 +15,12 @@ from sa_engine.automask.parity import compare, summarise
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.masks.rle import Rle
+from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.sam import Sam
+from sa_engine.model.weights import bundled_model, list_models
 from tests.automask.reference import reference_records, reference_sam
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def assert_same(ours: list[MaskRecord], theirs: list[dict[str, Any]]) -> None:
@@ -62,6 +67,69 @@ def test_random_weights_give_the_published_masks(
     theirs = reference_records(reference_sam(random_sam), picture, **parameters)
     ours = MaskGenerator(random_sam, GeneratorConfig(**parameters)).generate(picture)
     assert len(theirs) >= 8
+    assert_same(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def trained_sam() -> Sam:
+    """The bundled model with a smaller input, to be quick."""
+    if not list_models():
+        pytest.skip("this checkout has no bundled model")
+    return load_checkpoint(bundled_model(), image_size=256)
+
+
+@pytest.fixture(scope="module")
+def photographs(picture: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """The drawn picture, one of the repository's photographs, and one of the research data."""
+    found = {"drawn": picture}
+    examples = sorted((ROOT / "examples" / "images").glob("*.jpg"))
+    fixtures = sorted((ROOT.parent / "shared" / "data" / "fixtures" / "images").glob("*.jpg"))
+    for name, paths in (("example", examples), ("fixture", fixtures)):
+        if paths:
+            photograph = cv2.cvtColor(cv2.imread(str(paths[0])), cv2.COLOR_BGR2RGB)
+            found[name] = photograph[:280, :360]  # the published generator takes its time
+    return found
+
+
+GRID = {"points_per_side": 7}
+CROPS = {"points_per_side": 5, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2}
+REGIONS = {"min_mask_region_area": 100, "box_nms_thresh": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("drawn", {**CROPS, **REGIONS}),
+        ("example", GRID),
+        ("fixture", {**GRID, **REGIONS}),
+        ("fixture", CROPS),
+    ],
+    ids=["drawn, crops, regions", "example", "fixture, regions", "fixture, crops"],
+)
+def test_trained_weights_give_the_published_masks(
+    trained_sam: Sam,
+    photographs: dict[str, NDArray[np.uint8]],
+    name: str,
+    parameters: dict[str, Any],
+) -> None:
+    if name not in photographs:
+        pytest.skip("photograph is not at hand")
+    image = photographs[name]
+    # Thresholds that about half of all masks pass, well away from any mask's own score.
+    loose = {"points_per_side": 6, "box_nms_thresh": 1.0, "stability_score_thresh": 0.0}
+    every = MaskGenerator(trained_sam, GeneratorConfig(**loose, pred_iou_thresh=0.0)).generate(
+        image
+    )
+    parameters = {
+        **parameters,
+        "pred_iou_thresh": float(np.quantile([r.predicted_iou or 0.0 for r in every], 0.4)),
+        "stability_score_thresh": float(
+            np.quantile([r.stability_score or 0.0 for r in every], 0.3)
+        ),
+    }
+    theirs = reference_records(reference_sam(trained_sam), image, **parameters)
+    ours = MaskGenerator(trained_sam, GeneratorConfig(**parameters)).generate(image)
+    assert len(theirs) >= 5
     assert_same(ours, theirs)
 
 
