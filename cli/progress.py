@@ -73,7 +73,7 @@ def report_run(summary: RunSummary) -> int:
     mean = summary.num_masks / num_ok if num_ok else 0.0
     line = (
         f"{summary.out}: {num_ok} images, {summary.num_masks} masks ({mean:.1f} an image)"
-        f" in {_duration(summary.seconds)}"
+        f" in {duration(summary.seconds)}"
     )
     if summary.num_new < summary.num_images:
         line += f", {summary.num_images - summary.num_new} of them done before"
@@ -89,7 +89,8 @@ def report_run(summary: RunSummary) -> int:
     return PARTIAL if num_failed else 0
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for people: "8.5 s", "2 min 5 s", "3 h 20 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

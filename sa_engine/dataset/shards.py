@@ -64,14 +64,15 @@ class ShardWriter:
         self._finished = False
         scratch = self._folder.scratch
         self._tar_path = scratch / tar_name(shard_index)
-        self._journal_path = scratch / f"sa_{shard_index:06d}.journal"
+        self._journal_path = scratch / _journal_name(shard_index)
         self._check_lease()
-        # Whatever would change the bytes makes the journal of another run unbelievable.
-        header = canonical({"shard": shard_index, "manifest": manifest.to_json()})
-        self._journal = Journal(self._journal_path, header)
+        self._journal = Journal(self._journal_path, _journal_header(manifest, shard_index))
         self._tar = -1
         try:
-            self._tar = self._open_tar()
+            is_new = self._open_tar()
+            if is_new:
+                # A journal without its tar is of a shard that was completed or lost.
+                self._journal.keep(None, 0)
             self._take_up()
         except BaseException:
             self._close()
@@ -174,12 +175,15 @@ class ShardWriter:
         parts.append(tar.member_bytes(name, data))
         return rows.Span(start, len(data))
 
-    def _open_tar(self) -> int:
+    def _open_tar(self) -> bool:
+        """Open the growing tar; whether it had to be made."""
         if self._folder.size(stats_name(self._index)) is None:
             # The writer may have died between naming the tar and sealing it.
             self._folder.reclaim(tar_name(self._index), self._tar_path)
+        is_new = not self._tar_path.exists()
         with explain_write(self._tar_path):
-            return os.open(self._tar_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._tar = os.open(self._tar_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return is_new
 
     def _take_up(self) -> None:
         """Keep what the journal and the tar agree on, drop the rest."""
@@ -263,6 +267,22 @@ def pending_shards(root: str | os.PathLike[str], manifest: Manifest) -> list[int
     return [index for index in range(manifest.num_shards) if index not in complete]
 
 
+def journaled(root: str | os.PathLike[str], manifest: Manifest) -> dict[int, list[Entry]]:
+    """The images that are finished in shards that are not complete, by shard."""
+    folder = open_folder(root)
+    indices = {_journal_name(index): index for index in pending_shards(root, manifest)}
+    found: dict[int, list[Entry]] = {}
+    for path in folder.scratch_files():
+        if path.name in indices:
+            index = indices[path.name]
+            journal = Journal(path, _journal_header(manifest, index))
+            try:
+                found[index] = [entry for entry, _, _ in journal.entries()]
+            finally:
+                journal.close()
+    return found
+
+
 def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
     """Forget a shard, complete or begun, so that it is made anew."""
     folder = open_folder(root)
@@ -270,7 +290,7 @@ def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
     for name in (tar_name(shard_index), parquet_name(shard_index)):
         folder.remove(name)
         (folder.scratch / name).unlink(missing_ok=True)
-    (folder.scratch / f"sa_{shard_index:06d}.journal").unlink(missing_ok=True)
+    (folder.scratch / _journal_name(shard_index)).unlink(missing_ok=True)
 
 
 def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
@@ -284,6 +304,15 @@ def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
     with contextlib.suppress(OSError):
         scratch.rmdir()
     return not scratch.exists()
+
+
+def _journal_name(shard_index: int) -> str:
+    return f"sa_{shard_index:06d}.journal"
+
+
+def _journal_header(manifest: Manifest, shard_index: int) -> str:
+    """Whatever would change the bytes makes the journal of another run unbelievable."""
+    return canonical({"shard": shard_index, "manifest": manifest.to_json()})
 
 
 def _annotations(row: Mapping[str, Any], segment: bytes, start: int) -> list[dict[str, Any]]:
