@@ -146,14 +146,14 @@ def commit() -> str:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Microseconds per image against rows, as a small SVG with logarithmic axes."""
+    """Microseconds of CPU per image against rows, as a small SVG with logarithmic axes."""
     from benchmarks.loglog import Line, draw
 
     lines = [
-        Line(task, [(r["rows"], r[task]["wall_s"] / r["rows"] * 1e6) for r in results])
+        Line(task, [(r["rows"], r[task]["cpu_s"] / r["rows"] * 1e6) for r in results])
         for task in ("plan", "resume", "worker")
     ]
-    path.write_text(draw(lines, x="images in the run", y="microseconds per image"), "utf-8")
+    path.write_text(draw(lines, x="images in the run", y="microseconds of CPU per image"), "utf-8")
 
 
 def main() -> None:
@@ -169,15 +169,23 @@ def main() -> None:
         started = time.perf_counter()
         steps = TASKS[options.task](options.listing, options.dataset)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        wall = time.perf_counter() - started
-        print(json.dumps({"wall_s": round(wall, 3), "peak_gib": round(peak, 3), "steps": steps}))
+        wall, cpu = time.perf_counter() - started, time.process_time()
+        report = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_gib": round(peak, 3)}
+        print(json.dumps({**report, "steps": steps}))
         return
     results = []
+    load = [round(each, 1) for each in os.getloadavg()]
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             results.append(measure(rows, Path(folder)))
         print(json.dumps(results[-1]), flush=True)
     last = results[-1]
+
+    def within(measure: str) -> bool:
+        return all(
+            last[task][measure] < LIMIT_S and last[task]["peak_gib"] < LIMIT_GIB for task in TASKS
+        )
+
     report = {
         "what": "planning and resuming a run, text list in random order, 1000 images per shard",
         "engine_version": __version__,
@@ -186,11 +194,11 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "python": platform.python_version(),
         "pyarrow": pa.__version__,
-        "load_average_at_end": [round(each, 2) for each in os.getloadavg()],
+        "load_average": {"begin": load, "end": [round(each, 1) for each in os.getloadavg()]},
         "limits": {"seconds": LIMIT_S, "gib": LIMIT_GIB},
-        "within_limits": all(
-            last[task]["wall_s"] < LIMIT_S and last[task]["peak_gib"] < LIMIT_GIB for task in TASKS
-        ),
+        "note": "wall_s is with whatever else ran on the machine (see the load), cpu_s is not",
+        "within_limits_by_wall": within("wall_s"),
+        "within_limits_by_cpu": within("cpu_s"),
         "results": results,
     }
     options.out.mkdir(parents=True, exist_ok=True)

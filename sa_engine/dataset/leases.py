@@ -149,7 +149,7 @@ def claim(
     with explain_write(folder.path):
         number = max(_numbers(folder, shard_index), default=0)
         if number:
-            holder = _holder(folder, shard_index, number, stale_s)
+            holder = _holder(folder, shard_index, number, stale_s, _Clock(folder))
             if holder is None or holder.is_alive:
                 return None
         descriptor = _make(folder, shard_index, number + 1)
@@ -173,7 +173,8 @@ def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[H
         if match := _NAME.match(path.name):
             index, number = int(match[1]), int(match[2])
             newest[index] = max(number, newest.get(index, 0))
-    found = (_holder(folder, index, newest[index], stale_s) for index in sorted(newest))
+    clock = _Clock(folder)
+    found = (_holder(folder, index, newest[index], stale_s, clock) for index in sorted(newest))
     return [holder for holder in found if holder is not None]
 
 
@@ -229,10 +230,12 @@ def _sign(descriptor: int) -> None:
     os.write(descriptor, json.dumps(owner).encode("ascii"))
 
 
-def _holder(folder: LocalFolder, shard_index: int, number: int, stale_s: float) -> Holder | None:
+def _holder(
+    folder: LocalFolder, shard_index: int, number: int, stale_s: float, clock: "_Clock"
+) -> Holder | None:
     """Who made a claim, and whether it still counts; None if it has just been removed."""
     path = _path(folder, shard_index, number)
-    now = _now(folder)
+    now = clock.now()
     try:
         touched = path.stat().st_mtime
         content = json.loads(path.read_bytes())
@@ -278,14 +281,23 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _now(folder: LocalFolder) -> float:
-    """The file server's clock."""
-    probe = folder.scratch / f"clock.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink(missing_ok=True)
+class _Clock:
+    """The file server's clock, looked at once."""
+
+    def __init__(self, folder: LocalFolder) -> None:
+        self._folder = folder
+        self._now: float | None = None
+
+    def now(self) -> float:
+        """Its time, as files get it."""
+        if self._now is None:
+            probe = self._folder.scratch / f"clock.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+            probe.touch()
+            try:
+                self._now = probe.stat().st_mtime
+            finally:
+                probe.unlink(missing_ok=True)
+        return self._now
 
 
 def _numbers(folder: LocalFolder, shard_index: int) -> list[int]:

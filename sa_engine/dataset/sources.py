@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from sa_engine.dataset.arrays import bytes_array, int_array, optional_int_array
 
 _DIGEST_ROWS = 65536
+_ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,9 @@ class SourceList(Sequence[Source]):
         earlier, later = self._names[:-1], self._names[1:]
         if pc.all(pc.less(earlier, later)).as_py():
             return self
+        # In one piece (Arrow would make a piece of its own to sort and another to take from), and
+        # taken bit by bit: two copies of the names are in memory at most.
+        self._names = _chunked(one_array(self._names))
         listing = self.take_array(pc.sort_indices(self._names))
         first = pc.not_equal(listing._names[:-1], listing._names[1:])
         if pc.all(first).as_py():
@@ -158,7 +162,16 @@ class SourceList(Sequence[Source]):
 
     def take_array(self, positions: Any) -> "SourceList":
         """`take` for positions that are an Arrow array already."""
-        return self._map(lambda array: array.take(positions))
+        pieces = [
+            positions.slice(start, _ROWS_AT_ONCE)
+            for start in range(0, len(positions), _ROWS_AT_ONCE)
+        ]
+
+        def take(column: Any) -> Any:
+            array = one_array(column)
+            return pa.chunked_array([array.take(piece) for piece in pieces], array.type)
+
+        return self._map(take)
 
     def digest(self) -> str:
         """Hex SHA-256 of the list's content, whatever arrays hold it."""
