@@ -99,7 +99,10 @@ def side_by_side(options: argparse.Namespace, settings: dict[str, dict[str, Any]
                     )
                     for engine in engines
                 }
+                request = {"image": str(options.images[0].resolve()), "parameters": parameters}
+                work = workers[engines[0].name].ask({**request, "work": True})
                 here = {name: Row(name, variant, setting) for name in workers}
+                here[engines[0].name].work = work
                 rows += here.values()
                 for image in options.images:
                     for _ in range(options.repeats):

@@ -20,6 +20,7 @@ class Row:
     variant: str
     setting: str
     answers: list[dict[str, Any]] = field(default_factory=list)
+    work: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -126,6 +127,7 @@ def report(results: dict[str, Any], rows: Sequence[Row]) -> str:
         medians = [statistics.median(a["fine_steps"][n] for a in row.answers) for n in names]
         figures = " | ".join(f"{m:.2f}" for m in medians)
         lines.append(f"| {row.variant} | {row.setting} | {row.engine} | {figures} |")
+    lines += _roofline(rows, about["matrix_gflops_fp32"])
     if results["memory"]:
         lines += ["", "## Peak memory by image size (vit_t, sa-1b preset)", ""]
         for m in results["memory"]:
@@ -149,6 +151,39 @@ def report(results: dict[str, Any], rows: Sequence[Row]) -> str:
     else:
         lines += [f"Measured on {about['gpu']} with `--device {results['device']}`; rows above."]
     return "\n".join(lines) + "\n"
+
+
+def _roofline(rows: Sequence[Row], best_gflops: float) -> list[str]:
+    """Operations per step against the machine's best matrix product."""
+    lines = [
+        "",
+        "## How far from the machine's limit",
+        "",
+        "Operations of matrix products, convolutions and attention on the first image, over the "
+        "seconds of that image, against the best fp32 matrix product. Measuring masks at full "
+        "resolution is bound by memory, not by operations: there the pixels computed count.",
+        "",
+        "| model | setting | step | GFLOP | s | GFLOP/s | of the best |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    notes = []
+    for row in rows:
+        if row.work is None:
+            continue
+        for step, gflop in row.work["gflop"].items():
+            seconds = row.answers[0]["fine_steps"][step]
+            if gflop < 0.01 or not seconds:
+                continue
+            lines.append(
+                f"| {row.variant} | {row.setting} | {step} | {gflop:.0f} | {seconds:.2f} "
+                f"| {gflop / seconds:.0f} | {100 * gflop / seconds / best_gflops:.0f} % |"
+            )
+        share = row.work["pixels_computed"] / max(row.work["pixels_at_full_size"], 1)
+        notes.append(
+            f"* {row.variant}, {row.setting}: {row.work['masks_measured']} masks measured, "
+            f"{100 * share:.1f} % of their pixels computed."
+        )
+    return [*lines, "", *notes]
 
 
 def _witness(row: Row, rows: Sequence[Row]) -> Row | None:

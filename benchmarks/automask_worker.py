@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.automask_work import count_work
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.automask.steps import Step, StepTimes
@@ -46,14 +47,14 @@ class Ours:
     """This engine."""
 
     def __init__(self, sam: Sam, device: torch.device, precision: str) -> None:
-        self._sam, self._device, self._precision = sam, device, precision
+        self.sam, self.device, self._precision = sam, device, precision
 
     def generate(self, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]) -> Answer:
-        times = StepTimes(self._device)
+        times = StepTimes(self.device)
         generator = MaskGenerator(
-            self._sam,
+            self.sam,
             GeneratorConfig(**parameters),
-            device=self._device,
+            device=self.device,
             precision=self._precision,
             times=times,
         )
@@ -146,7 +147,10 @@ def answer(engine: Ours | Reference, request: dict[str, Any]) -> Answer:
     if request.get("size_hw"):
         image = cv2.resize(image, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
     image = np.ascontiguousarray(image)
-    if request.get("flat"):
+    if request.get("work"):
+        assert isinstance(engine, Ours)
+        result = count_work(engine.sam, engine.device, image, request["parameters"])
+    elif request.get("flat"):
         assert isinstance(engine, Ours)
         result = flat_memory(engine, image, request["parameters"], request["flat"])
     else:
