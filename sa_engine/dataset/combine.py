@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sa_engine.dataset.duplicates import plan_merge
@@ -17,7 +16,6 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.shards import ShardWriter, clear_scratch, pending_shards
 from sa_engine.dataset.sources import SourceList
-from sa_engine.dataset.stats import parquet_name
 from sa_engine.errors import UsageError
 
 _POLL_S = 1.0
@@ -162,10 +160,8 @@ def split(
 def _split_keys(dataset: Dataset) -> Iterator[str]:
     """What each image is drawn by: its content, or its name where that could not be read."""
     for index in dataset.shard_indices:
-        with dataset.folder.open(parquet_name(index)) as file:
-            table = pq.ParquetFile(file).read(columns=["sha256", "source"])
-        columns = (table.column(name).to_pylist() for name in ("sha256", "source"))
-        for digest, source in zip(*columns, strict=True):
+        columns = dataset.columns(index, ("sha256", "source"))
+        for digest, source in zip(columns["sha256"], columns["source"], strict=True):
             yield digest or source
 
 

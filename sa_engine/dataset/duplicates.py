@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.stats import parquet_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +91,9 @@ def _light_batches(
     dataset: Dataset,
 ) -> Iterator[tuple[list[str], NDArray[np.int32], NDArray[np.int32]]]:
     for index in dataset.shard_indices:
-        with dataset.folder.open(parquet_name(index)) as file:
-            table = pq.ParquetFile(file).read(columns=["sha256", "width", "height"])
+        columns = dataset.columns(index, ("sha256", "width", "height"))
         yield (
-            table.column("sha256").to_pylist(),
-            table.column("width").to_numpy(),
-            table.column("height").to_numpy(),
+            columns["sha256"],
+            np.array(columns["width"], dtype=np.int32),
+            np.array(columns["height"], dtype=np.int32),
         )

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sa_engine.dataset.arrays import bytes_array, int_array
 from sa_engine.dataset.sources import Source, SourceList, label, one_array
-from sa_engine.dataset.storage import Folder, explain_write, sha256_of
+from sa_engine.dataset.storage import Folder, explain_read, explain_write, sha256_of
 
 INPUTS_NAME = "inputs.parquet"
 _ROWS_AT_ONCE = 65536
@@ -93,20 +93,21 @@ class FrozenInputs:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        with folder.open(INPUTS_NAME) as file:
+        self._name = f"{folder.url}/{INPUTS_NAME}"
+        with explain_read(self._name), folder.open(INPUTS_NAME) as file:
             self._footer = pq.read_metadata(file)
         metadata = self._footer.schema.to_arrow_schema().metadata or {}
         self._root: bytes = metadata.get(_ROOT_KEY, b"")
 
     def shard(self, shard_index: int) -> SourceList:
         """The sources of a shard, in the order of their image ids."""
-        with self._folder.open(INPUTS_NAME) as file:
+        with explain_read(self._name), self._folder.open(INPUTS_NAME) as file:
             table = pq.ParquetFile(file, metadata=self._footer).read_row_group(shard_index)
         return self._listing(table)
 
     def all(self) -> SourceList:
         """The whole list."""
-        with self._folder.open(INPUTS_NAME) as file:
+        with explain_read(self._name), self._folder.open(INPUTS_NAME) as file:
             table = pq.ParquetFile(file, metadata=self._footer).read()
         return self._listing(table)
 

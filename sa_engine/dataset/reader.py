@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sa_engine.dataset.stats import (
     read_stats,
     tar_name,
 )
-from sa_engine.dataset.storage import LocalFolder, open_folder
+from sa_engine.dataset.storage import LocalFolder, explain_read, open_folder
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 _SHARDS_HELD = 32
@@ -98,11 +98,19 @@ class Dataset:
         self, shard_index: int, *, status: ImageStatus | None = None
     ) -> Iterator[ImageRecord]:
         """The records of one shard, in order."""
-        with self._folder.open(parquet_name(shard_index)) as file:
+        name = parquet_name(shard_index)
+        with explain_read(f"{self._folder.url}/{name}"), self._folder.open(name) as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     if status is None or row["status"] == status.value:
                         yield rows.from_row(row)
+
+    def columns(self, shard_index: int, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Some columns of a shard's rows (see `rows.SCHEMA`), without reading the others."""
+        name = parquet_name(shard_index)
+        with explain_read(f"{self._folder.url}/{name}"), self._folder.open(name) as file:
+            table = pq.ParquetFile(file).read(columns=list(names))
+        return {name: table.column(name).to_pylist() for name in names}
 
     def iter_masks(self) -> Iterator[tuple[ImageRecord, int, MaskRecord]]:
         """(image, mask id, mask) of every mask, in order."""
@@ -182,9 +190,11 @@ class Dataset:
         if held is not None:
             self._light.move_to_end(shard_index)
             return held
-        with self._folder.open(parquet_name(shard_index)) as file:
-            table = pq.ParquetFile(file).read(columns=rows.LIGHT_COLUMNS)
-        held = list(table.to_pylist())
+        columns = self.columns(shard_index, rows.LIGHT_COLUMNS)
+        held = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
         self._light[shard_index] = held
         while len(self._light) > _SHARDS_HELD:
             self._light.popitem(last=False)
@@ -192,7 +202,8 @@ class Dataset:
 
     def _read_span(self, shard_index: int, span: rows.Span) -> bytes:
         name = tar_name(shard_index)
-        data = self._folder.read_range(name, span.offset, span.size)
+        with explain_read(f"{self._folder.url}/{name}"):
+            data = self._folder.read_range(name, span.offset, span.size)
         if len(data) != span.size:
             raise DamagedError(f"{self._folder.url}/{name} is cut short: verify the dataset")
         return data

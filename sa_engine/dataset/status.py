@@ -89,9 +89,9 @@ def read_status(path: str | os.PathLike[str]) -> DatasetStatus:
         if holder.is_alive
     )
     rates = [
-        len(entries) / max(sum(entry.seconds for entry in entries), 1e-9)
+        len(done) / max(sum(entry.seconds for entry in done), 1e-9)
         for each in working
-        if (entries := begun.get(each.holder.shard_index))
+        if (done := begun.get(each.holder.shard_index))
     ]
     return DatasetStatus(
         manifest=manifest,

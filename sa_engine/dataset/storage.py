@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
-from sa_engine.errors import DatasetError, UsageError
+from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 SCRATCH = ".work"
 """Sub-folder for unfinished shards, their journals and the claims on them."""
@@ -240,6 +240,18 @@ def explain_write(path: str | os.PathLike[str]) -> Iterator[None]:
             advice = "once it can be written, run the same command again; it continues"
         raise DatasetError(
             f"cannot write {os.fspath(path)}: {error.strerror or error}: {advice}"
+        ) from error
+
+
+@contextlib.contextmanager
+def explain_read(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a failure to read a dataset's own file into a DamagedError that says what to do."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        what = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise DamagedError(
+            f"cannot read {os.fspath(path)}: {what}: verify the dataset, and repair it if need be"
         ) from error
 
 

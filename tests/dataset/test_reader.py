@@ -111,6 +111,31 @@ def test_a_tar_that_was_cut_is_damage(dataset: Dataset) -> None:
         dataset[3]
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:300], lambda data: b"", lambda data: None])
+def test_damaged_files_are_said_to_be(
+    dataset: Dataset, damage: Callable[[bytes], bytes | None]
+) -> None:
+    for name in ("sa_000001.parquet", "inputs.parquet"):
+        path = dataset.folder.path / name
+        data = damage(path.read_bytes())
+        path.unlink()
+        if data is not None:
+            path.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"cannot read .*sa_000001\.parquet.*verify the dataset"):
+        list(dataset)
+    with pytest.raises(DamagedError, match=r"cannot read .*sa_000001\.parquet"):
+        dataset[5]
+    with pytest.raises(DamagedError, match=r"cannot read .*inputs\.parquet"):
+        dataset.inputs().all()
+
+
+def test_single_columns(dataset: Dataset) -> None:
+    assert dataset.columns(1, ["image_id", "status"]) == {
+        "image_id": [5, 6, 7, 8],
+        "status": ["failed", "ok", "ok", "ok"],
+    }
+
+
 def test_an_empty_dataset(tmp_path: Path, make_dataset: Maker) -> None:
     dataset = Dataset(make_dataset(tmp_path / "d", []))
     assert len(dataset) == 0 and list(dataset) == [] and dataset.is_complete
