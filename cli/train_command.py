@@ -24,6 +24,7 @@ from sa_engine.training.photo_source import JitterConfig
 from sa_engine.training.recipes import RECIPES
 from sa_engine.training.rounds import RoundsConfig
 from sa_engine.training.samples import PromptConfig
+from sa_engine.training.scenes import SCENES
 
 _PARTS = {
     "train": (TrainConfig, "Run"),
@@ -109,6 +110,9 @@ def command() -> None:
 @click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
 @click.option(
     "--synthetic", type=click.FloatRange(0, 1), help="Share of synthetic scenes, from 0 to 1."
+)
+@click.option(
+    "--scenes", type=click.Choice(list(SCENES)), help="Which synthetic scenes.  [default: full]"
 )
 @click.option(
     "--mask-area-power",

@@ -13,6 +13,7 @@ from sa_engine.model.device import choose_device
 from sa_engine.training.distributed import join_world, leave_world
 from sa_engine.training.metrics import StepReport
 from sa_engine.training.recipes import RECIPES, Recipe
+from sa_engine.training.scenes import SCENES
 from sa_engine.training.session import TrainRequest, train_sam
 
 
@@ -23,7 +24,7 @@ class TrainOptions:
     data: datasets. weights: by set or stage. out: the weights file. init: weights to start from.
     recipe: a name of RECIPES. changes: options by part of the recipe ("train", "optim", ...) and
         name; those not named keep the recipe's values.
-    synthetic: share of synthetic scenes; None for the recipe's.
+    synthetic: share of synthetic scenes; None for the recipe's. scenes: a name of SCENES.
     device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
     """
 
@@ -34,6 +35,7 @@ class TrainOptions:
     recipe: str = "paper"
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     synthetic: float | None = None
+    scenes: str | None = None
     mask_area_power: float | None = None
     name: str = ""
     device: str = "auto"
@@ -58,6 +60,8 @@ def build_recipe(options: TrainOptions) -> Recipe:
         value = getattr(options, name)
         if value is not None:
             recipe = replace(recipe, **{name: value})
+    if options.scenes is not None:
+        recipe = replace(recipe, scenes=SCENES[options.scenes])
     return recipe
 
 

@@ -12,7 +12,7 @@ from sa_engine.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one step did; means over the prompts of all processes.
+    """What the steps since the last report did; means over the prompts of all processes.
 
     step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
     model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in

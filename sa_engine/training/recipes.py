@@ -1,26 +1,29 @@
 """Named recipes: whole configurations to start from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sa_engine.training.config import OptimConfig, Schedule, TrainConfig
 from sa_engine.training.losses import LossWeights
 from sa_engine.training.photo_source import JitterConfig
 from sa_engine.training.rounds import RoundsConfig
 from sa_engine.training.samples import PromptConfig
+from sa_engine.training.scenes import SceneConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A configuration of training and of how pictures are varied.
 
-    mask_area_power: see `PhotoSource`. synthetic: share of synthetic scenes, [0, 1].
+    mask_area_power: see `PhotoSource`.
+    synthetic: share of synthetic scenes, [0, 1]. scenes: how they are composed.
     """
 
     train: TrainConfig
     jitter: JitterConfig
     mask_area_power: float = 0.0
     synthetic: float = 0.0
+    scenes: SceneConfig = field(default_factory=SceneConfig)
 
 
 def paper() -> Recipe:
@@ -31,8 +34,8 @@ def paper() -> Recipe:
 def scratch() -> Recipe:
     """From random weights, where the published losses collapse to empty masks.
 
-    A balanced loss, no layer decay, few rounds, a moving average of the weights, and pictures that
-    fill the model's input.
+    A balanced loss and a helper that sees the picture alone, no layer decay, few rounds, a moving
+    average of the weights, and pictures that fill the model's input.
     """
     return Recipe(
         train=TrainConfig(
@@ -43,9 +46,10 @@ def scratch() -> Recipe:
             drop_path=0.0,
             prompts=PromptConfig(masks_per_image=10, box_probability=0.2, centre_probability=0.5),
             rounds=RoundsConfig(rounds=2, mask_only_rounds=0, single_mask_first=0.3),
-            losses=LossWeights(focal=0.0, bce=2.0, dice=1.0, iou=1.0, all_iou=True),
+            losses=LossWeights(focal=0.0, bce=2.0, dice=1.0, iou=1.0, all_iou=True, similarity=1.0),
             optim=OptimConfig(
-                lr=1e-3,
+                lr=8e-4,
+                betas=(0.9, 0.99),
                 weight_decay=0.05,
                 layer_decay=1.0,
                 warmup_steps=50,

@@ -57,6 +57,24 @@ class SceneConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a value in [0, 1]")
 
 
+EASY = SceneConfig(
+    part_probability=0.15,
+    photo_probability=0.0,
+    texture_probability=0.1,
+    camera_probability=0.3,
+)
+"""Mostly flat colours: from random weights a first lesson that pictures are worth a look."""
+
+MIDDLE = SceneConfig(
+    part_probability=0.25,
+    photo_probability=0.4,
+    texture_probability=0.4,
+    camera_probability=0.4,
+)
+
+SCENES = {"easy": EASY, "middle": MIDDLE, "full": SceneConfig()}
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """One rendered scene.

@@ -169,7 +169,10 @@ def _with_scenes(recipe: Recipe, data: TrainingData, photos: Sequence[Rgb]) -> T
     if not share:
         return data
     scenes = SceneSource(
-        size=recipe.train.image_size, prompts=recipe.train.prompts, photos=tuple(photos)
+        size=recipe.train.image_size,
+        prompts=recipe.train.prompts,
+        scenes=recipe.scenes,
+        photos=tuple(photos),
     )
     lines = (*data.lines, f"synthetic scenes: {share:.0%} of all samples")
     if share == 1:

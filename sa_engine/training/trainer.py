@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,11 @@ class _Positions:
         return (self._config.steps - self._first) * own
 
 
+def _one_thread(_: int) -> None:
+    """Workers are many already: OpenCV must not start threads in each."""
+    cv2.setNumThreads(0)
+
+
 class Trainer:
     """Trains `sam` in place, from where `paths` left off."""
 
@@ -185,6 +191,7 @@ class Trainer:
             num_workers=self._workers,
             collate_fn=stack,
             prefetch_factor=4 if self._workers else None,
+            worker_init_fn=_one_thread,
             pin_memory=self._device.type == "cuda",
         )
         batches = iter(loader)
@@ -192,21 +199,23 @@ class Trainer:
         parts = config.batch_images // self._world.size // self._micro
         last_report = last_save = time.monotonic()
         reported = self._step
+        sums = torch.zeros(6, device=self._device)
         self.sam.train()
         while self._step < config.steps:
             lr = config.optim.lr_at(self._step, config.steps)
             set_lr(self._optimizer, lr)
             # Stochastic depth draws from torch's generator: the same at this step on any run.
             torch.manual_seed(hash((config.seed, self._step, self._world.rank)))
-            means = self._accumulate(batches, parts)
+            step_sums = self._accumulate(batches, parts)
             average_gradients(self._trained.parameters(), self._world)
             norm = torch.nn.utils.clip_grad_norm_(
                 self._trained.parameters(), config.optim.clip_norm
             )
-            if not math.isfinite(float(norm)) or not math.isfinite(float(means[0])):
+            if not math.isfinite(float(norm)):
+                loss = float(step_sums[0] / step_sums[5])
                 raise TrainingError(
                     f"the loss or its gradient is no longer a number at step {self._step + 1} "
-                    f"(loss {float(means[0]):.4g}, gradient norm {float(norm):.4g}); the state of "
+                    f"(loss {loss:.4g}, gradient norm {float(norm):.4g}); the state of "
                     f"an earlier step is in {self._paths.state}; "
                     "try a lower --lr or a smaller --clip-norm"
                 )
@@ -214,11 +223,13 @@ class Trainer:
             self._optimizer.zero_grad(set_to_none=True)
             self._average.update(self.sam, self._step)
             self._step += 1
+            sums += step_sums
             done = self._step == config.steps
-            if self._world.is_main and (self._step - reported >= report_every or done):
+            if self._step - reported >= report_every or done:
+                total = summed(sums, self._world)
+                loss, best, own, last, error = (total[:5] / total[5]).tolist()
                 now = time.monotonic()
                 rate = (self._step - reported) * config.batch_images / max(now - last_report, 1e-9)
-                loss, best, own, last, error = means.tolist()
                 made = StepReport(
                     step=self._step,
                     loss=loss,
@@ -230,18 +241,20 @@ class Trainer:
                     grad_norm=float(norm),
                     images_per_s=rate,
                 )
-                log.write(made)
-                report(made)
+                if self._world.is_main:
+                    log.write(made)
+                    report(made)
                 last_report, reported = now, self._step
+                sums = torch.zeros_like(sums)
             if self._world.is_main and (done or time.monotonic() - last_save >= checkpoint_seconds):
                 self._save()
                 on_checkpoint(self)
                 last_save = time.monotonic()
 
     def _accumulate(self, batches: Any, parts: int) -> Tensor:
-        """Gradients of one step; the five means of its report, over all processes."""
+        """Gradients of one step; its five sums over the prompts of this process, and their count."""
         config = self._config
-        sums = torch.zeros(6, dtype=torch.float64)
+        sums = torch.zeros(6, device=self._device)
         for _ in range(parts):
             batch = to_device(next(batches), self._device)
             with torch.autocast(
@@ -258,10 +271,9 @@ class Trainer:
             (result.loss / parts).backward()  # type: ignore[no-untyped-call]
             found = [result.loss.detach() * result.prompts, result.first_best_iou]
             found += [result.first_own_iou, result.last_iou, result.iou_error]
-            sums[:5] += torch.stack([f.double().cpu() for f in found])
+            sums[:5] += torch.stack([f.float() for f in found])
             sums[5] += result.prompts
-        sums = summed(sums, self._world)
-        return sums[:5] / sums[5]
+        return sums
 
     def _save(self) -> None:
         save_state(

@@ -1,0 +1,117 @@
+"""`sa-engine train`, `evaluate` and `model` as a user runs them."""
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from sa_engine.model.checkpoint import read_card
+from tests.cli.conftest import Run
+from tests.scene_datasets import write_scenes
+
+SMALL = (
+    *("--recipe", "scratch", "--image-size", "32", "--batch-images", "2"),
+    *("--masks-per-image", "2", "--rounds", "2"),
+)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("sets") / "scenes", range(4))
+
+
+def test_train_evaluate_show_convert(sa_engine: Run, scenes: Path, tmp_path: Path):
+    trained = sa_engine(
+        *("train", "sam", "--data", scenes, "--steps", "2", "--out", "small.safetensors"), *SMALL
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr == ""
+    assert re.fullmatch(
+        r"small\.safetensors: vit_t at 32 px, "
+        r"training IoU 0\.\d{3} own, 0\.\d{3} best of 3\n",
+        trained.stdout,
+    )
+    metrics = (tmp_path / "small.safetensors.run" / "metrics.jsonl").read_text()
+    assert json.loads(metrics)["step"] == 2
+
+    measured = sa_engine(
+        *("evaluate", "points", scenes, "--checkpoint", "small.safetensors"),
+        *("--points", "1,2", "--boxes", "--max-images", "2", "--out", "rows.parquet"),
+    )
+    assert measured.returncode == 0, measured.stderr
+    lines = measured.stdout.splitlines()
+    assert lines[0].split() == (
+        "set prompt masks small small (oracle) region growing grabCut".split()
+    )
+    assert [" ".join(line.split()[:3]) for line in lines[1:4]] == [
+        "scenes 1 point",
+        "scenes 2 points",
+        "scenes box " + lines[3].split()[2],
+    ]
+    assert "Predicted IoU after 1 point: Pearson" in measured.stdout
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert {r["method"] for r in rows} == {"small", "region growing", "grabCut"}
+    assert {r["image_id"] for r in rows} == {1, 3}
+
+    shown = sa_engine("model", "show", "small.safetensors")
+    assert shown.stdout.startswith("name                 small\nvariant              vit_t\n")
+    assert "  scenes: 4 images, " in shown.stdout
+    card = json.loads(sa_engine("model", "show", "small.safetensors", "--json").stdout)
+    assert card["options"]["train.image_size"] == 32
+
+    converted = sa_engine("model", "convert", "small.safetensors", "small.pth")
+    assert converted.stdout.startswith("small.pth: vit_t at 32 px, ")
+    assert "image_encoder.patch_embed.seq.0.c.weight" in torch.load(
+        tmp_path / "small.pth", weights_only=True
+    )
+    assert sa_engine("model", "convert", "small.pth", "back.safetensors").returncode == 0
+    assert read_card(tmp_path / "back.safetensors").variant == "vit_t"
+
+
+def test_proposals(sa_engine: Run, scenes: Path, small_model: Path):
+    found = sa_engine(
+        *("evaluate", "proposals", scenes, "--checkpoint", small_model),
+        *("--points-per-side", "4", "--max-images", "1"),
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[0].split() == "set size objects AR@100 AR@1000".split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--synthetic", "0"], "no --data"),
+        (["--synthetic", "1", "--weight", "coco=2"], "'coco', which is neither a set nor a stage"),
+        (["--synthetic", "1", "--weight", "coco"], "'coco' is not NAME=NUMBER"),
+        (["--synthetic", "1", "--rounds", "0"], "rounds is 0"),
+        (["--synthetic", "1", "--init", "none.safetensors"], "none.safetensors"),
+        (["--synthetic", "1", "--image-size", "33"], "33"),
+        (["--synthetic", "1", "--batch-images", "3", "--micro-batch", "2"], "--micro-batch 1"),
+    ],
+)
+def test_bad_input_is_one_clear_line(sa_engine: Run, arguments: list[str], message: str):
+    done = sa_engine("train", "sam", "--out", "m.safetensors", *SMALL, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_convert_refuses_to_overwrite(sa_engine: Run, small_model: Path, tmp_path: Path):
+    (tmp_path / "there.pth").write_bytes(b"precious")
+    done = sa_engine("model", "convert", small_model, "there.pth")
+    assert (done.returncode, (tmp_path / "there.pth").read_bytes()) == (2, b"precious")
+    assert "give --force" in done.stderr
+    odd = sa_engine("model", "convert", small_model, "model.onnx")
+    assert odd.returncode == 2
+    assert "ends in .onnx" in odd.stderr
+
+
+def test_list_names_what_is_bundled(sa_engine: Run):
+    done = sa_engine("model", "list")
+    assert done.returncode == 0
+    assert "vit_t" in done.stdout or "No model comes with this installation" in done.stdout
