@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sa_engine.dataset.storage import explain_write
 
@@ -51,22 +51,9 @@ class Journal:
 
     def entries(self) -> Iterator[tuple[Entry, str, int]]:
         """(entry, its checksum, journal length after it) of every line that can be believed."""
-        previous, length = self._seed, 0
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
-            for line in file:
-                digest, _, text = line[:-1].partition(b" ")
-                if not line.endswith(b"\n") or _chained(previous, text) != digest.decode("latin-1"):
-                    return
-                previous, length = digest.decode("ascii"), length + len(line)
-                content = json.loads(text)
-                yield (
-                    Entry(
-                        content["row"], content["tar_end"], content["segment"], content["seconds"]
-                    ),
-                    previous,
-                    length,
-                )
+            yield from _believed(file, self._seed)
 
     def keep(self, previous: str | None, length: int) -> None:
         """Cut the journal after the entry with this checksum; None keeps nothing."""
@@ -99,6 +86,15 @@ class Journal:
             self._descriptor = -1
 
 
+def read_journal(path: Path, header: str) -> list[Entry]:
+    """What a journal says, without touching it; nothing if it is not there (any more)."""
+    try:
+        with path.open("rb") as file:
+            return [entry for entry, _, _ in _believed(file, checksum(header.encode()))]
+    except FileNotFoundError:
+        return []
+
+
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """Write all of `data` at `offset` of an open file.
 
@@ -113,3 +109,15 @@ def write_at(descriptor: int, data: bytes, offset: int) -> None:
 
 def _chained(previous: str, text: bytes) -> str:
     return checksum(previous.encode("ascii") + text)
+
+
+def _believed(file: BinaryIO, seed: str) -> Iterator[tuple[Entry, str, int]]:
+    previous, length = seed, 0
+    for line in file:
+        digest, _, text = line[:-1].partition(b" ")
+        if not line.endswith(b"\n") or _chained(previous, text) != digest.decode("latin-1"):
+            return
+        previous, length = digest.decode("ascii"), length + len(line)
+        content = json.loads(text)
+        entry = Entry(content["row"], content["tar_end"], content["segment"], content["seconds"])
+        yield entry, previous, length

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sa_engine.dataset import rows, sa1b, tar
-from sa_engine.dataset.journal import Entry, Journal, checksum, write_at
+from sa_engine.dataset.journal import Entry, Journal, checksum, read_journal, write_at
 from sa_engine.dataset.leases import Lease, holders
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus
@@ -275,11 +275,7 @@ def journaled(root: str | os.PathLike[str], manifest: Manifest) -> dict[int, lis
     for path in folder.scratch_files():
         if path.name in indices:
             index = indices[path.name]
-            journal = Journal(path, _journal_header(manifest, index))
-            try:
-                found[index] = [entry for entry, _, _ in journal.entries()]
-            finally:
-                journal.close()
+            found[index] = read_journal(path, _journal_header(manifest, index))
     return found
 
 

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import random
@@ -15,7 +14,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sa_engine.dataset import tar
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
 from sa_engine.dataset.shards import (
@@ -444,27 +442,3 @@ def test_killed_at_random_moments_the_dataset_is_byte_identical(
     assert content(out, names) == content(whole, names)
     assert clear_scratch(out, manifest)
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
-
-
-def test_the_written_tar_is_what_tarfile_would_write(tmp_path: Path) -> None:
-    members = [
-        ("sa_1.jpg", b"x" * 700),
-        ("sa_1.json", b"{}"),
-        ("empty", b""),
-        ("exact", b"y" * 512),
-    ]
-    data = b"".join(tar.member_bytes(name, each) for name, each in members)
-    data += tar.end_bytes(len(data))
-    assert len(data) % 10240 == 0
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        found = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
-    assert found == members
-    assert [m.name for m in tar.members(io.BytesIO(data))] == [name for name, _ in members]
-    for place in (3, 512 + 710, len(data) - 5, 150):
-        damaged = bytearray(data)
-        damaged[place] ^= 1
-        with pytest.raises(DamagedError):
-            list(tar.members(io.BytesIO(bytes(damaged))))
-    for length in (0, 100, 1536, len(data) - 512):
-        with pytest.raises(DamagedError):
-            list(tar.members(io.BytesIO(data[:length])))
