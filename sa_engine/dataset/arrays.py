@@ -31,26 +31,45 @@ def bytes_array(values: Sequence[bytes]) -> Any:
     return _large_binary(lengths, pa.py_buffer(b"".join(values)))
 
 
-def line_array(block: bytes) -> Any:
-    """large_binary: the lines of a block of whole lines, without their ends (LF or CR LF).
+class Lines:
+    """Collects the lines of a text in one buffer, without their ends (LF or CR LF).
 
-    Lines of nothing but white space are left out.
+    Lines of nothing but white space are left out. One buffer, since many of some megabytes are not
+    given back to the system when they are joined later.
+
+    capacity: bytes that will be added at most.
     """
-    data = np.frombuffer(block, dtype=np.uint8)
-    ends = np.flatnonzero(data == 10)
-    starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
-    keep = np.ones(data.size, dtype=np.bool_)
-    keep[ends] = False
-    returns = ends[(ends > starts) & (data[ends - 1] == 13)] - 1
-    keep[returns] = False
-    lengths = ends - starts
-    lengths[np.searchsorted(ends, returns)] -= 1
-    wanted = lengths > 0
-    for k in np.flatnonzero(wanted & (data[np.minimum(starts, data.size - 1)] <= 32)):
-        if not block[starts[k] : ends[k]].strip():
-            wanted[k] = False
-            keep[starts[k] : ends[k]] = False
-    return _large_binary(lengths[wanted], _buffer(data[keep]))
+
+    def __init__(self, capacity: int) -> None:
+        self._values = np.empty(capacity, dtype=np.uint8)
+        self._length = 0
+        self._lengths: list[NDArray[np.int64]] = []
+
+    def add(self, block: bytes) -> None:
+        """Add whole lines, each with its end."""
+        data = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(data == 10)
+        starts = np.concatenate(([0], ends[:-1] + 1)) if ends.size else ends
+        keep = np.ones(data.size, dtype=np.bool_)
+        keep[ends] = False
+        returns = ends[(ends > starts) & (data[ends - 1] == 13)] - 1
+        keep[returns] = False
+        lengths = ends - starts
+        lengths[np.searchsorted(ends, returns)] -= 1
+        wanted = lengths > 0
+        for k in np.flatnonzero(wanted & (data[np.minimum(starts, data.size - 1)] <= 32)):
+            if not block[starts[k] : ends[k]].strip():
+                wanted[k] = False
+                keep[starts[k] : ends[k]] = False
+        kept = data[keep]
+        self._values[self._length : self._length + kept.size] = kept
+        self._length += kept.size
+        self._lengths.append(lengths[wanted])
+
+    def array(self) -> Any:
+        """large_binary: all lines."""
+        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *self._lengths])
+        return _large_binary(lengths, _buffer(self._values[: self._length]))
 
 
 def _large_binary(lengths: NDArray[np.int64], values: Any) -> Any:

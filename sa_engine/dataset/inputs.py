@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sa_engine.dataset.arrays import bytes_array, line_array, optional_int_array
+from sa_engine.dataset.arrays import Lines, bytes_array, optional_int_array
 from sa_engine.dataset.sources import Source, SourceList, label
 from sa_engine.dataset.storage import open_folder, read_range, read_regular
 from sa_engine.dataset.walking import is_image_name, walk
@@ -189,13 +189,19 @@ def _list_glob(pattern: bytes) -> SourceList:
 def _add_lines(found: _Collector, path: bytes) -> None:
     try:
         with open(path, "rb") as file:
+            left = os.fstat(file.fileno()).st_size
+            # The last line may lack its end.
+            lines = Lines(left + 1)
             rest = file.read(3).removeprefix(b"\xef\xbb\xbf")
-            while block := file.read(_LIST_BLOCK):
+            left -= 3
+            while left > 0 and (block := file.read(min(left, _LIST_BLOCK))):
+                left -= len(block)
                 whole, newline, rest = (rest + block).rpartition(b"\n")
-                found.add_array(line_array(whole + newline))
-            found.add_array(line_array(rest + b"\n"))
+                lines.add(whole + newline)
+            lines.add(rest + b"\n")
     except OSError as error:
         raise UsageError(f"cannot read the list {label(path)}: {error.strerror}") from error
+    found.add_array(lines.array())
 
 
 def _add_members(found: _Collector, path: bytes, name: bytes) -> None:
