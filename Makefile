@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests clean
+.PHONY: help demo test lint types tests bundled-model clean
 
 help:
 	@sed -n 's/^# make /make /p' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ types: $(VENV)/.tests
 
 tests: $(VENV)/.tests
 	$(BIN)/python -m pytest
+
+# make bundled-model  the recipe of the bundled weights, from research data to the file (hours)
+DATA ?= ../shared/data
+KIND ?= cpu
+bundled-model: $(VENV)/.tests
+	ENGINE=$(BIN)/sa-engine benchmarks/bundled_model.sh $(KIND) $(DATA)
 
 # make clean   remove what the targets above made
 clean:
