@@ -7,14 +7,13 @@ same as of one that never stopped.
 
 import contextlib
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from sa_engine.dataset import rows, sa1b, tar
+from sa_engine.dataset import rows, segment, tar
 from sa_engine.dataset.journal import Entry, Journal, checksum, read_journal, write_at
 from sa_engine.dataset.leases import Lease, holders
 from sa_engine.dataset.manifest import Manifest
@@ -61,7 +60,6 @@ class ShardWriter:
         self._lease = lease
         self._count = 0
         self._tar_end = 0
-        self._finished = False
         scratch = self._folder.scratch
         self._tar_path = scratch / tar_name(shard_index)
         self._journal_path = scratch / _journal_name(shard_index)
@@ -69,6 +67,7 @@ class ShardWriter:
         self._journal = Journal(self._journal_path, _journal_header(manifest, shard_index))
         self._tar = -1
         try:
+            self._is_redone = self._folder.size(stats_name(shard_index)) is not None
             is_new = self._open_tar()
             if is_new:
                 # A journal without its tar is of a shard that was completed or lost.
@@ -108,23 +107,16 @@ class ShardWriter:
         seconds: time that was spent on it, for the stats.
 
         A failed image adds a row and nothing to the tar. Raises ValueError if it is not the next
-        image or holds a number that is not finite.
+        image or holds what JSON cannot (numbers that are not finite, objects); nothing is written
+        then.
         """
         if record.image_id != self.next_image_id:
             raise ValueError(f"image {record.image_id} where {self.next_image_id} is next")
-        record = record.storable()
-        parts: list[bytes] = []
-        image_span = json_span = None
-        if record.status is ImageStatus.OK:
-            if image_bytes is not None:
-                image_span = self._member(parts, record.file_name, image_bytes)
-            json_span = self._member(parts, f"sa_{record.image_id}.json", sa1b.encode(record))
-        row = rows.to_light_row(record, image_span=image_span, json_span=json_span)
-        segment = b"".join(parts)
-        entry = Entry(row, self._tar_end + len(segment), checksum(segment), seconds)
+        data, row = segment.encode(record, image_bytes, start=self._tar_end)
+        entry = Entry(row, self._tar_end + len(data), checksum(data), seconds)
         self._check_lease()
         with explain_write(self._tar_path):
-            write_at(self._tar, segment, self._tar_end)
+            write_at(self._tar, data, self._tar_end)
         self._journal.append(entry)
         self._tar_end = entry.tar_end
         self._count += 1
@@ -159,25 +151,20 @@ class ShardWriter:
             parquet=parquet_sum,
         )
         self._check_lease()
-        # The shard may be made anew over an older one: that one stops counting first.
-        self._folder.remove(stats_name(self._index))
+        if self._is_redone:
+            # The older one stops counting first.
+            self._folder.remove(stats_name(self._index))
         self._folder.publish(self._tar_path, tar_name(self._index))
         self._folder.publish(parquet_path, parquet_name(self._index))
         self._folder.write(stats_name(self._index), encode_stats(stats))
-        self._finished = True
         self._close()
         for path in (self._journal_path, self._tar_path, parquet_path):
             path.unlink(missing_ok=True)
         return stats
 
-    def _member(self, parts: list[bytes], name: str, data: bytes) -> rows.Span:
-        start = self._tar_end + sum(map(len, parts)) + tar.BLOCK
-        parts.append(tar.member_bytes(name, data))
-        return rows.Span(start, len(data))
-
     def _open_tar(self) -> bool:
         """Open the growing tar; whether it had to be made."""
-        if self._folder.size(stats_name(self._index)) is None:
+        if not self._is_redone:
             # The writer may have died between naming the tar and sealing it.
             self._folder.reclaim(tar_name(self._index), self._tar_path)
         is_new = not self._tar_path.exists()
@@ -192,10 +179,10 @@ class ShardWriter:
             for entry, digest, journal_length in self._journal.entries():
                 if self._count == len(self._ids):
                     break
-                segment = file.read(entry.tar_end - self._tar_end)
+                data = file.read(entry.tar_end - self._tar_end)
                 if (
                     entry.row["image_id"] != self._ids[self._count]
-                    or checksum(segment) != entry.segment
+                    or checksum(data) != entry.segment
                 ):
                     break
                 previous, length = digest, journal_length
@@ -211,14 +198,14 @@ class ShardWriter:
         with open(self._tar, "rb", closefd=False) as file:
             file.seek(0)
             for entry, _, _ in self._journal.entries():
-                segment = file.read(entry.tar_end - position)
-                if checksum(segment) != entry.segment:
+                data = file.read(entry.tar_end - position)
+                if checksum(data) != entry.segment:
                     raise DamagedError(
                         f"{self._tar_path} changed since image {entry.row['image_id']} was written "
                         "to it: run the same command again; it goes on from there"
                     )
-                row = rows.to_row(entry.row, _annotations(entry.row, segment, position))
-                tally.count(entry, row, segment)
+                row = segment.whole_row(entry.row, data, start=position)
+                tally.count(entry, row, data)
                 yield row
                 position = entry.tar_end
             tail = file.read()
@@ -249,12 +236,12 @@ class _Tally:
         self.tar_bytes = 0
         self.tar_sha256 = hashlib.sha256()
 
-    def count(self, entry: Entry, row: Mapping[str, Any], segment: bytes) -> None:
+    def count(self, entry: Entry, row: Mapping[str, Any], data: bytes) -> None:
         if row["status"] != ImageStatus.OK:
             self.failed[failure_reason(row["error"])] += 1
         self.masks += len(row["annotations"])
         self.seconds += entry.seconds
-        self.end(segment)
+        self.end(data)
 
     def end(self, data: bytes) -> None:
         self.tar_bytes += len(data)
@@ -309,13 +296,3 @@ def _journal_name(shard_index: int) -> str:
 def _journal_header(manifest: Manifest, shard_index: int) -> str:
     """Whatever would change the bytes makes the journal of another run unbelievable."""
     return canonical({"shard": shard_index, "manifest": manifest.to_json()})
-
-
-def _annotations(row: Mapping[str, Any], segment: bytes, start: int) -> list[dict[str, Any]]:
-    """An image's masks, from its JSON in its segment of the tar, which begins at `start`."""
-    span = rows.json_span(row)
-    if span is None:
-        return []
-    place = span.offset - start
-    found: list[dict[str, Any]] = json.loads(segment[place : place + span.size])["annotations"]
-    return found

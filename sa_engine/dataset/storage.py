@@ -148,8 +148,9 @@ class LocalFolder:
                 final.replace(unfinished)
 
     def remove(self, name: str) -> None:
-        with explain_write(self.path / name):
-            (self.path / name).unlink(missing_ok=True)
+        with explain_write(self.path / name), contextlib.suppress(FileNotFoundError):
+            (self.path / name).unlink()
+            sync_folder(self.path)
 
 
 def open_folder(path: str | os.PathLike[str]) -> LocalFolder:

@@ -253,7 +253,7 @@ def test_images_come_in_their_order(tmp_path: Path, image_of: ImageOf) -> None:
             writer.finish()
 
 
-def test_numbers_that_are_not_finite_are_refused_and_leave_nothing(
+def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
     tmp_path: Path, image_of: ImageOf, mask_of: Callable[..., MaskRecord]
 ) -> None:
     manifest = begin(tmp_path)
@@ -262,6 +262,9 @@ def test_numbers_that_are_not_finite_are_refused_and_leave_nothing(
         bad = replace(mask_of(0), stability_score=float("nan"))
         with pytest.raises(ValueError, match="JSON"):
             writer.add(replace(record, annotations=(bad,)), data)
+        for odd in (b"bytes", {1, 2}, float("inf"), object()):
+            with pytest.raises(ValueError, match=r"JSON|cannot be stored"):
+                writer.add(replace(record, attributes={"odd": odd}), data)
         add_until(writer, image_of, 12)
         writer.finish()
 
