@@ -68,6 +68,8 @@ def start(engine: Engine, *, variant: str, options: argparse.Namespace) -> Itera
     command += ["--engine", engine.kind, "--precision", engine.precision, "--variant", variant]
     command += ["--checkpoint", str(options.checkpoint.resolve()), "--device", options.device]
     command += ["--threads", str(options.threads)]
+    if options.image_size:
+        command += ["--image-size", str(options.image_size)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     with subprocess.Popen(
         command,
@@ -89,15 +91,18 @@ def side_by_side(options: argparse.Namespace, settings: dict[str, dict[str, Any]
         engines.append(Engine("sa-engine bf16", "ours", "bf16"))
     if options.reference:
         engines.append(Engine("segment-anything 1.0", "reference"))
+    if options.transformers:
+        engines.append(Engine("transformers pipeline", "transformers"))
     rows: list[Row] = []
     for variant in options.variants:
         for setting, parameters in settings.items():
+            present = [e for e in engines if e.kind != "transformers" or not _crops(parameters)]
             with ExitStack() as stack:
                 workers = {
                     engine.name: stack.enter_context(
                         start(engine, variant=variant, options=options)
                     )
-                    for engine in engines
+                    for engine in present
                 }
                 request = {"image": str(options.images[0].resolve()), "parameters": parameters}
                 work = workers[engines[0].name].ask({**request, "work": True})
@@ -117,6 +122,10 @@ def side_by_side(options: argparse.Namespace, settings: dict[str, dict[str, Any]
                                 flush=True,
                             )
     return rows
+
+
+def _crops(parameters: dict[str, Any]) -> bool:
+    return bool(parameters["crop_n_layers"])
 
 
 def memory(options: argparse.Namespace, parameters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -208,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, nargs="+", required=True)
     parser.add_argument("--checkpoint", type=Path, default=None, help="default: the bundled vit_t")
+    parser.add_argument("--image-size", type=int, help="model input; default: the checkpoint's")
     parser.add_argument("--variants", nargs="+", default=["vit_t"])
     parser.add_argument("--settings", nargs="+", default=["default", "sa-1b"])
     parser.add_argument("--bf16", action="store_true", help="even where the CPU only emulates it")
@@ -218,6 +228,7 @@ def main() -> None:
     parser.add_argument("--pred-iou-thresh", type=float, help="default: the model card's")
     parser.add_argument("--stability-score-thresh", type=float, help="default: the model card's")
     parser.add_argument("--no-reference", dest="reference", action="store_false")
+    parser.add_argument("--transformers", action="store_true", help="also its pipeline")
     parser.add_argument("--memory-sizes", type=size, nargs="*", default=[], metavar="HxW")
     parser.add_argument("--flat-images", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "automask")
@@ -244,6 +255,7 @@ def main() -> None:
     results = {
         "machine": about,
         "device": options.device,
+        "model": f"{card.name}, input {options.image_size or card.image_size} px",
         "images": [image.name for image in options.images],
         "repeats": options.repeats,
         "settings": settings,

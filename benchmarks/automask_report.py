@@ -29,7 +29,7 @@ class Row:
 
     def step(self, name: str) -> float:
         """Median seconds of a step."""
-        return statistics.median(a["steps"][name] for a in self.answers)
+        return statistics.median(a["steps"].get(name, float("nan")) for a in self.answers)
 
 
 def records_of(answer: dict[str, Any]) -> list[MaskRecord]:
@@ -82,8 +82,9 @@ def report(results: dict[str, Any], rows: Sequence[Row]) -> str:
         f"{results['load_after']:.1f}. Best fp32 matrix product: "
         f"{about['matrix_gflops_fp32']} GFLOP/s.",
         "",
-        f"Images: {', '.join(results['images'])}; {results['repeats']} run(s) each, engines in "
-        "turn on each image. Medians in seconds. Peak memory is the process's, with weights and "
+        f"Model: {results['model']}. Images: {', '.join(results['images'])}; "
+        f"{results['repeats']} run(s) each, engines in turn on each image. Medians in seconds. "
+        "Peak memory is the process's, with weights and "
         "libraries.",
         "",
         "| model | setting | engine | total | decode | encode | prompt decode | post-process "
@@ -95,7 +96,7 @@ def report(results: dict[str, Any], rows: Sequence[Row]) -> str:
         ratio = f"{witness.seconds / row.seconds:.1f}" if witness else "reference not run"
         masks = statistics.median(len(a["masks"]) for a in row.answers)
         peak = max(a["peak_gib"] for a in row.answers)
-        steps = " | ".join(f"{row.step(name):.2f}" for name in STEPS)
+        steps = " | ".join(f"{row.step(name):.2f}" for name in STEPS).replace("nan", "-")
         lines.append(
             f"| {row.variant} | {row.setting} | {row.engine} | {row.seconds:.1f} | {steps} "
             f"| {masks:.0f} | {peak:.2f} | {ratio} |"

@@ -19,10 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.automask_transformers import transformers_masks, transformers_pipeline
 from benchmarks.automask_work import count_work
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.automask.steps import Step, StepTimes
+from sa_engine.masks.rle import encode
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
@@ -31,9 +33,9 @@ from tests.automask.reference import PUBLISHED_PARAMETERS, reference_records, re
 Answer = dict[str, Any]
 
 
-def load_sam(variant: str, checkpoint: Path) -> Sam:
+def load_sam(variant: str, checkpoint: Path, image_size: int | None) -> Sam:
     """The checkpoint, or another encoder with random weights in front of its decoder."""
-    sam = load_checkpoint(checkpoint, "cpu").eval()
+    sam = load_checkpoint(checkpoint, "cpu", image_size=image_size).eval()
     if sam.variant == variant:
         return sam
     torch.manual_seed(0)
@@ -127,6 +129,33 @@ class Reference:
         }
 
 
+class Transformers:
+    """`transformers`' pipeline around our image encoder; masks come back as whole pictures."""
+
+    def __init__(self, sam: Sam, device: torch.device) -> None:
+        self._pipe = transformers_pipeline(sam, device)
+
+    def generate(self, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]) -> Answer:
+        begin = time.perf_counter()
+        masks = transformers_masks(self._pipe, rgb_HW3, parameters)
+        seconds = time.perf_counter() - begin
+        return {
+            "seconds": seconds,
+            "steps": {},
+            "masks": [
+                {
+                    "segmentation": encode(mask).to_coco(),
+                    "predicted_iou": score,
+                    "stability_score": None,
+                }
+                for mask, score in masks
+            ],
+        }
+
+
+Engine = Ours | Reference | Transformers
+
+
 def flat_memory(
     engine: Ours, image: NDArray[np.uint8], parameters: dict[str, Any], n: int
 ) -> Answer:
@@ -139,7 +168,7 @@ def flat_memory(
     return {"resident_gib": resident}
 
 
-def answer(engine: Ours | Reference, request: dict[str, Any]) -> Answer:
+def answer(engine: Engine, request: dict[str, Any]) -> Answer:
     """Do what one request asks."""
     begin = time.perf_counter()
     image = cv2.imread(request["image"])[:, :, ::-1]
@@ -163,9 +192,10 @@ def answer(engine: Ours | Reference, request: dict[str, Any]) -> Answer:
 def main() -> None:
     """Serve requests until stdin ends."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--engine", choices=["ours", "reference"], required=True)
+    parser.add_argument("--engine", choices=["ours", "reference", "transformers"], required=True)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--image-size", type=int)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, required=True)
@@ -173,10 +203,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     device = torch.device(options.device)
-    sam = load_sam(options.variant, options.checkpoint)
-    make: dict[str, Callable[[], Ours | Reference]] = {
+    sam = load_sam(options.variant, options.checkpoint, options.image_size)
+    make: dict[str, Callable[[], Engine]] = {
         "ours": lambda: Ours(sam, device, options.precision),
         "reference": lambda: Reference(sam, device),
+        "transformers": lambda: Transformers(sam, device),
     }
     engine = make[options.engine]()
     print(json.dumps({"ready": True}), flush=True)

@@ -31,6 +31,8 @@ from sa_engine.model.mask_decoder import prompts_per_chunk
 from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
 
+_USUAL_TOKENS, _MOST_PROMPTS = 64 * 64, 512
+
 
 class MaskGenerator:
     """Generates the masks of whole images with one model and one configuration.
@@ -185,7 +187,7 @@ class MaskGenerator:
         scale = np.array([input_hw[1] / crop.size_hw[1], input_hw[0] / crop.size_hw[0]])
         points = torch.from_numpy((points_P2 * scale).astype(np.float32)).to(self._device)
         labels = torch.full((len(points), 1), FOREGROUND, device=self._device)
-        at_once = self.config.points_per_batch or prompts_per_chunk(self._device)
+        at_once = self.config.points_per_batch or self._prompts_at_once()
         context = None
         for begin in range(0, len(points), at_once):
             with self._times.measure(Step.PROMPT):
@@ -206,6 +208,11 @@ class MaskGenerator:
             with self._times.measure(Step.DRAW):
                 logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
             yield logits_KHW, iou_P3[prompt_K, mask_K], prompt_K + begin
+
+    def _prompts_at_once(self) -> int:
+        """What the decoder asks for; more where the image has fewer tokens."""
+        tokens = (self._sam.image_size // 16) ** 2
+        return min(prompts_per_chunk(self._device) * _USUAL_TOKENS // tokens, _MOST_PROMPTS) or 1
 
 
 def _record(
