@@ -66,7 +66,7 @@ class DatumaroSource:
             first = members[0]
             name = f"annotation {first.get('id')} ({first.get('type')})"
             fields = self._fields(first, name, which)
-            if first.get("type") not in _AREAS:
+            if _kind(first) not in _AREAS:
                 gatherer.lose(Loss.UNSUPPORTED_SHAPE, name)
             elif len(members) == 1 and first.get("type") == "bbox":
                 box = first.get("bbox")
@@ -106,9 +106,7 @@ class DatumaroSource:
         size = _image(item).get("size")
         self.images.append(listed)
         self._places.append((which, span))
-        self._counts.append(
-            sum(isinstance(a, dict) and a.get("type") in _AREAS for a in annotations)
-        )
+        self._counts.append(sum(isinstance(a, dict) and _kind(a) in _AREAS for a in annotations))
         self._sizes.append(
             whole_size(size[0], size[1]) if isinstance(size, list) and len(size) == 2 else None
         )
@@ -137,6 +135,12 @@ def _listed(item: Any, subset: str) -> ListedImage | None:
         return None
     stems = (f"{subset}/{item_id}",) if item_id else ()
     return ListedImage(path or item_id or "", (f"{subset}/{path}",) if path else (), stems)
+
+
+def _kind(annotation: Mapping[str, Any]) -> str:
+    """An annotation's type; "" if it is no text."""
+    kind = annotation.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _image(item: Mapping[str, Any]) -> Mapping[str, Any]:

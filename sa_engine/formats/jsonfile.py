@@ -219,8 +219,9 @@ class _Reader:
         while True:
             try:
                 value, end = _decoder.raw_decode(self._text, self._position)
-                # A number at the window's end may go on behind it.
-                if end < len(self._text) or self._at_end:
+                # A number at the window's end may go on behind it; its "." or "e+" is no part of it
+                # as long as the digits after that are not seen.
+                if end + 2 < len(self._text) or self._at_end:
                     break
             except json.JSONDecodeError as error:
                 if self._at_end:

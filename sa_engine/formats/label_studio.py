@@ -69,7 +69,7 @@ class LabelStudioSource:
             results = [r for answer in _answers(task) for r in _results(answer)]
             images.append(listed)
             self._spans.append(element.span)
-            self._counts.append(sum(r.get("type") in _REGIONS for r in results))
+            self._counts.append(sum(_kind(r) in _REGIONS for r in results))
             sizes = (whole_size(r.get("original_height"), r.get("original_width")) for r in results)
             self._sizes.append(next((size for size in sizes if size), None))
         self.images: Sequence[ListedImage] = images
@@ -99,7 +99,7 @@ class LabelStudioSource:
         for prediction in predictions if isinstance(predictions, list) else ():
             if isinstance(prediction, dict):
                 for result in _results(prediction):
-                    if result.get("type") in _REGIONS:
+                    if _kind(result) in _REGIONS:
                         gatherer.lose(Loss.PREDICTION, _name(result))
         data = task.get("data")
         known = {"source_id": task.get("id"), "file_name": self.images[index].file_name}
@@ -146,9 +146,15 @@ def _results(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     )
 
 
+def _kind(result: Mapping[str, Any]) -> str:
+    """A result's type; "" if it is no text."""
+    kind = result.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _read_answer(answer: Mapping[str, Any], gatherer: Gatherer) -> None:
     results = _results(answer)
-    regions = [result for result in results if result.get("type") in _REGIONS]
+    regions = [result for result in results if _kind(result) in _REGIONS]
     cancelled = bool(answer.get("was_cancelled"))
     answers = _answers_by_region(results)
     about = {"annotator": _annotator(answer.get("completed_by"))}
@@ -168,7 +174,7 @@ def _read_answer(answer: Mapping[str, Any], gatherer: Gatherer) -> None:
         if lead_time is not None and len(regions) > 1:
             # The time of the whole answer, which nobody can divide among its regions.
             extra["lead_time_s"] = lead_time
-        labels = value.get(str(region.get("type")))
+        labels = value.get(_kind(region))
         if not isinstance(labels, list):
             labels = extra.get("labels") if isinstance(extra.get("labels"), list) else []
         if labels and len(labels) > 1:
@@ -191,7 +197,7 @@ def _read_answer(answer: Mapping[str, Any], gatherer: Gatherer) -> None:
         }
         if (number(region.get("image_rotation")) or 0) % 360:
             gatherer.lose(Loss.ROTATED_VIEW, name)
-        elif region["type"] in ("rectangle", "rectanglelabels") and not _rotation(value):
+        elif _REGIONS[_kind(region)] == "rectangle" and not _rotation(value):
             gatherer.add_box(fields, _rectangle(value, gatherer.size_hw))
         else:
             gatherer.add(fields, _piece(region, value, gatherer.size_hw))
@@ -201,11 +207,11 @@ def _answers_by_region(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
     """Answers to questions about one region: {region id: {question: answer}}."""
     found: dict[str, dict[str, Any]] = {}
     for result in results:
-        kind, value = result.get("type"), result.get("value")
+        kind, value = _kind(result), result.get("value")
         if kind in _REGIONS or not isinstance(value, dict) or "id" not in result:
             continue
         key = "labels" if kind == "labels" else str(result.get("from_name", kind))
-        found.setdefault(str(result["id"]), {})[key] = keepable(value.get(str(kind)))
+        found.setdefault(str(result["id"]), {})[key] = keepable(value.get(kind))
     return found
 
 
@@ -221,7 +227,7 @@ def _name(region: Mapping[str, Any]) -> str:
 
 def _piece(region: Mapping[str, Any], value: Mapping[str, Any], size_hw: tuple[int, int]) -> Piece:
     height, width = size_hw
-    match _REGIONS[region["type"]]:
+    match _REGIONS[_kind(region)]:
         case "polygon":
             points = value.get("points")
             try:
