@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sa_engine.cli.main import main
 from tests.cli.conftest import Run
 from tests.formats import test_coco, test_label_studio
 from tests.formats.drawing import save_picture
@@ -96,26 +97,41 @@ def test_masks_from_boxes(sa_engine: Run, tmp_path: Path, coco: Path, small_mode
     assert sa_engine("verify", "dataset").returncode == 0
 
 
-def test_errors_are_one_line(sa_engine: Run, tmp_path: Path, coco: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("import none.json --out x", 2, "there is no none.json"),
+        ("import strange.json --out x", 2, "cannot tell the format of strange.json"),
+        ("import cut.json --out x --format coco", 1, "it was cut short"),
+        ("import cut.json --out x", 2, "cannot tell the format of cut.json"),
+        ("import instances.json --out x --images none", 2, "there is no none"),
+        ("export none --format coco --out x", 2, "not a dataset"),
+        ("export none --format coco --out x --min-iou 2", 2, "not in the range"),
+        ("merge none --out x", 2, "give two datasets or more"),
+        ("split none --val 0.1", 2, "not a dataset"),
+        ("split none --val 7", 2, "between 0 and 1"),
+        ("verify none", 2, "not a dataset"),
+    ],
+)
+def test_errors_are_said_in_a_line(
+    tmp_path: Path,
+    coco: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    status: int,
+    message: str,
+) -> None:
     (tmp_path / "cut.json").write_text('{"images": [')
     (tmp_path / "strange.json").write_text("[1]")
-    for arguments, status, message in (
-        (("import", "none.json", "--out", "x"), 2, "there is no none.json"),
-        (("import", "strange.json", "--out", "x"), 2, "cannot tell the format of strange.json"),
-        (("import", "cut.json", "--out", "x", "--format", "coco"), 1, "it was cut short"),
-        (("import", "cut.json", "--out", "x"), 2, "cannot tell the format of cut.json"),
-        (("import", coco, "--out", "x", "--images", "none"), 2, "there is no none"),
-        (("export", "none", "--format", "coco", "--out", "x"), 2, "not a dataset"),
-        (("merge", "none", "--out", "x"), 2, "give two datasets or more"),
-        (("split", "none", "--val", "0.1"), 2, "not a dataset"),
-        (("split", "none", "--val", "7"), 2, "between 0 and 1"),
-        (("verify", "none"), 2, "not a dataset"),
-    ):
-        done = sa_engine(*arguments)
-        assert (done.returncode, done.stdout) == (status, ""), done.stderr
-        assert message in done.stderr
-        assert done.stderr.startswith("Error: ")
-        assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (status, "")
+    assert message in said.err
+    assert said.err.splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "x").exists()
 
 
