@@ -36,7 +36,9 @@ def assert_same(ours: list[MaskRecord], theirs: list[dict[str, Any]]) -> None:
             x, y, w, h = other["bbox"]  # the published box ends at the last pixel
             assert mine.bbox_xywh == (x, y, w + 1, h + 1)
         assert mine.predicted_iou == pytest.approx(other["predicted_iou"], abs=1e-4)
-        assert mine.stability_score == pytest.approx(other["stability_score"], abs=1e-4)
+        # One flipped pixel weighs more than 1e-4 in a mask of less than 10,000 pixels.
+        tolerance = max(1e-4, 2 / other["area"])
+        assert mine.stability_score == pytest.approx(other["stability_score"], abs=tolerance)
         assert [list(p) for p in mine.point_coords_xy] == other["point_coords"]
         assert list(mine.crop_box_xywh) == other["crop_box"]
         assert mine.stage is Stage.AUTOMATIC
