@@ -93,9 +93,14 @@ def annotation_from_json(item: Mapping[str, Any]) -> MaskRecord:
 
 def _ordered(value: Any) -> Any:
     """A JSON value with the keys of its objects sorted, as the rows of a shard have them."""
-    if isinstance(value, Mapping):
-        return {key: _ordered(value[key]) for key in sorted(value)}
-    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, dict):
+        return {
+            key: _ordered(inner) if isinstance(inner, dict | list | tuple) else inner
+            for key, inner in sorted(value.items())
+        }
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    return _ordered(dict(value)) if isinstance(value, Mapping) else value
 
 
 def _box(values: Any) -> tuple[float, float, float, float]:

@@ -132,21 +132,17 @@ class _Annotations:
             repairs.append(Repair.REPEATED_ID)
         engine, extra = engine_fields(record, _OWN_KEYS)
         category_id = record.get("category_id")
-        category = self._names.get(category_id) if isinstance(category_id, Hashable) else None
+        category = self._names.get(category_id) if _is_id(category_id) else None
         if category is None and category_id is not None:
             repairs.append(Repair.UNKNOWN_CATEGORY)
         if category is None:
             category = text(record.get("category"))
-        attributes = {"source_id": annotation_id, "category_id": category_id}
         return {
             "name": name,
-            "repairs": repairs,
+            "repairs": tuple(repairs),
             "category": category,
             "iscrowd": record.get("iscrowd") in (1, True, "1"),
-            "attributes": {
-                **{key: keepable(value) for key, value in attributes.items() if value is not None},
-                **extra,
-            },
+            "attributes": {**_ids(annotation_id, category_id), **extra},
             **engine,
         }
 
@@ -186,7 +182,7 @@ class _Index:
         names: dict[Hashable, str] = {}
         for category in self.categories:
             category_id, name = category.get("id"), text(category.get("name"))
-            if isinstance(category_id, Hashable) and name is not None:
+            if _is_id(category_id) and name is not None:
                 names.setdefault(category_id, name)
         return names
 
@@ -238,7 +234,7 @@ class _Index:
 
     def _add_image(self, element: Element) -> None:
         record = element.value
-        if not isinstance(record, dict) or not isinstance(record.get("id"), Hashable):
+        if not isinstance(record, dict) or not _is_id(record.get("id")):
             what = f"image at byte {element.span.offset}"
             self._notes.append(Note(Loss.BAD_RECORD, what, of_images=True))
             return
@@ -265,7 +261,7 @@ class _Index:
 
     def _add_annotation(self, element: Element) -> None:
         record = element.value
-        if not isinstance(record, dict) or not isinstance(record.get("image_id"), Hashable):
+        if not isinstance(record, dict) or not _is_id(record.get("image_id")):
             self._notes.append(Note(Loss.BAD_RECORD, f"annotation at byte {element.span.offset}"))
             return
         annotation_id = record.get("id")
@@ -285,6 +281,19 @@ class _Index:
         for slot, image in self._image_of_slot.items():
             by_slot[slot] = -1 if slot in self._ambiguous else image
         return by_slot[np.array(self._slot, dtype=np.int64)]
+
+
+def _is_id(value: object) -> bool:
+    """Whether a JSON value can be looked up."""
+    return value is None or isinstance(value, int | str | float)
+
+
+def _ids(annotation_id: Any, category_id: Any) -> dict[str, Any]:
+    """The source's own numbers, where it has them."""
+    if type(annotation_id) is int and type(category_id) is int:
+        return {"source_id": annotation_id, "category_id": category_id}
+    given = {"source_id": annotation_id, "category_id": category_id}
+    return {key: keepable(value) for key, value in given.items() if value is not None}
 
 
 def _file_names(record: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:

@@ -70,6 +70,8 @@ def engine_fields(
     A record that names a stage was written by the engine: then its scores and prompts are the
     engine's own. `default_stage` takes records that name none as the engine's too.
     """
+    if default_stage is None and record.keys() <= known:
+        return {}, {}
     fields: dict[str, Any] = {}
     annotator = text(record.get("annotator"))
     if annotator is not None:

@@ -69,6 +69,9 @@ class Gatherer:
                 losses = [piece for piece in found if isinstance(piece, Loss)]
                 self.lose(losses[0] if losses else Loss.EMPTY, entry.fields["name"])
                 continue
+            if len(found) == 1 and not kept[0][1]:
+                masks.append(ImportedMask(segmentation=kept[0][0], **entry.fields))
+                continue
             repairs = {*entry.fields.get("repairs", ()), *(r for _, own in kept for r in own)}
             if len(kept) < len(found):
                 repairs.add(Repair.RING_LEFT_OUT)

@@ -48,7 +48,7 @@ def polygon(value: object, size_hw: tuple[int, int]) -> Shape | Loss:
         repairs.add(Repair.FLAT_POLYGON)
     rings: Rings = []
     for given in value:
-        ring = _ring(given)
+        ring, low, high = _ring(given)
         if ring is None:
             repairs.add(Repair.RING_LEFT_OUT)
             continue
@@ -56,7 +56,7 @@ def polygon(value: object, size_hw: tuple[int, int]) -> Shape | Loss:
             ring = ring.reshape(-1)
             repairs.add(Repair.FLAT_POLYGON)
         rings.append(ring)
-        if _leaves(ring, size_hw):
+        if _leaves(ring, low, high, size_hw):
             repairs.add(Repair.CLIPPED)
     if not rings:
         return Loss.BAD_POLYGON if value else Loss.EMPTY
@@ -67,11 +67,11 @@ def ring_of_points(value: object, size_hw: tuple[int, int]) -> Shape | Loss:
     """One ring from a list of [x, y] points."""
     if not isinstance(value, list | np.ndarray):
         return Loss.BAD_POLYGON
-    ring = _ring(value)
+    ring, low, high = _ring(value)
     if ring is None or ring.ndim != 2:
         return Loss.BAD_POLYGON
     flat = ring.reshape(-1)
-    return Shape([flat], (Repair.CLIPPED,) if _leaves(flat, size_hw) else ())
+    return Shape([flat], (Repair.CLIPPED,) if _leaves(flat, low, high, size_hw) else ())
 
 
 def fill(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> list[Rle | Loss]:
@@ -196,26 +196,29 @@ def join(parts: Iterable[Shape]) -> Shape:
     return Shape(rings, tuple(sorted(repairs)))
 
 
-def _ring(value: object) -> NDArray[np.float64] | None:
-    """Flat or (N, 2), finite, with three points or more; None otherwise."""
+def _ring(value: object) -> tuple[NDArray[np.float64] | None, float, float]:
+    """Flat or (N, 2), finite, with three points or more, and its least and greatest coordinate.
+
+    None for anything else.
+    """
     try:
         ring = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        return None
+        return None, 0.0, 0.0
     if ring.size < 6 or not (ring.ndim == 1 or (ring.ndim == 2 and ring.shape[1] == 2)):
-        return None
+        return None, 0.0, 0.0
+    low, high = ring.min(), ring.max()
     # Also false for NaN.
-    if ring.size % 2 or not (ring.min() >= -FARTHEST and ring.max() <= FARTHEST):
-        return None
-    return ring
+    if ring.size % 2 or not (low >= -FARTHEST and high <= FARTHEST):
+        return None, 0.0, 0.0
+    return ring, low, high
 
 
-def _leaves(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> bool:
+def _leaves(ring: NDArray[np.float64], low: float, high: float, size_hw: tuple[int, int]) -> bool:
     height, width = size_hw
-    if ring.min() < -BEYOND:
+    if low < -BEYOND:
         return True
-    top = ring.max()
-    if top <= min(height, width) + BEYOND:
+    if high <= min(height, width) + BEYOND:
         return False
     return bool(ring[0::2].max() > width + BEYOND or ring[1::2].max() > height + BEYOND)
 

@@ -124,20 +124,22 @@ def _fill(
 ) -> list[dict[str, Any]]:
     height, width = size_hw
     limit = REACH * max(height, width)
-    flat: Any = []
-    for ring in rings:
-        points = np.asarray(ring, dtype=np.float64)
+    flat: Any = [np.asarray(ring, dtype=np.float64) for ring in rings]
+    if not flat:
+        return []
+    for points in flat:
         if points.ndim != 1 or points.size < 6 or points.size % 2:
             raise ValueError(f"a polygon needs 6 numbers or more, in pairs; {points.size} given")
-        # Also false for NaN.
-        if not (points.min() >= -limit and points.max() <= limit):
-            points = _clip(points.reshape(-1, 2), limit).reshape(-1)
-        if points.size * limit > LONGEST_OUTLINE:
+    # All at once, for nearly always nothing is wrong; also false for NaN.
+    every = np.concatenate(flat)
+    if not (every.min() >= -limit and every.max() <= limit):
+        flat = [_clip(points.reshape(-1, 2), limit).reshape(-1) for points in flat]
+    if every.size * limit > LONGEST_OUTLINE:
+        for points in flat:
             _check_length(points.reshape(-1, 2))
-        flat.append(points)
-    coded: Any = coco_mask.frPyObjects(flat, height, width) if flat else []
-    filled: list[dict[str, Any]] = coded
-    return filled
+    filled: Any = coco_mask.frPyObjects(flat, height, width)
+    coded: list[dict[str, Any]] = filled
+    return coded
 
 
 def _check_length(points: NDArray[np.float64]) -> None:
