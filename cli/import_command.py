@@ -8,10 +8,10 @@ import click
 
 from sa_engine.cli.options import (
     GroupedCommand,
+    keeping_options,
     model_options,
     out_option,
     run_options,
-    storing_options,
     take,
 )
 from sa_engine.cli.progress import RunBar, report_run
@@ -23,15 +23,6 @@ from sa_engine.pipelines.local import Workers
 from sa_engine.pipelines.work import Reading
 
 AUTO = "auto"
-_WITHOUT = frozenset({"shortest_side"})
-"""Storing options that would move masks away from what they show."""
-
-
-def _storing_options(function: Any) -> Any:
-    decorated = storing_options(function)
-    parameters = decorated.__click_params__
-    parameters[:] = [each for each in parameters if each.name not in _WITHOUT]
-    return decorated
 
 
 @click.command(
@@ -60,7 +51,7 @@ def _storing_options(function: Any) -> Any:
     help="Let the model segment boxes that have no mask; they are counted otherwise.",
 )
 @model_options
-@_storing_options
+@keeping_options
 @run_options
 def command(
     source: Path, images: str | None, out: Path, kind: str, masks_from_boxes: bool, **options: Any

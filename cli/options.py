@@ -99,7 +99,7 @@ out_option = click.option(
     help="The dataset's folder; the same command again continues it.",
 )
 
-storing_options = all_of(
+keeping_options = all_of(
     option(
         "--images-per-shard",
         group="Storing",
@@ -107,12 +107,6 @@ storing_options = all_of(
         default=1000,
         show_default=True,
         help="Images of each shard.",
-    ),
-    option(
-        "--shortest-side",
-        group="Storing",
-        type=click.IntRange(min=1),
-        help="Downsize images whose shortest side is longer, pixels; SA-1B has 1500.",
     ),
     option(
         "--no-images",
@@ -130,6 +124,16 @@ storing_options = all_of(
         default=200_000_000,
         show_default=True,
         help="Images of more pixels are recorded as failed.",
+    ),
+)
+
+storing_options = all_of(
+    keeping_options,
+    option(
+        "--shortest-side",
+        group="Storing",
+        type=click.IntRange(min=1),
+        help="Downsize images whose shortest side is longer, pixels; SA-1B has 1500.",
     ),
 )
 

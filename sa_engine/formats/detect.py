@@ -122,6 +122,8 @@ def _of_folder(path: Path) -> Format | None:
 
 def _of_file(path: Path) -> Format | None:
     match path.suffix.lower():
+        case ".zip" | ".gz" | ".tgz" | ".7z":
+            raise UsageError(f"{path} is packed: unpack it and give the folder")
         case ".json":
             return _of_json(path)
         case ".xml":
