@@ -25,7 +25,7 @@ from sa_engine.evaluation.proposals import (
     evaluate_proposals,
     proposal_config,
 )
-from sa_engine.evaluation.results import write_rows
+from sa_engine.evaluation.results import read_rows, write_rows
 from sa_engine.evaluation.segmenters import Segmenter
 from sa_engine.evaluation.summary import layout, summarise, table
 from sa_engine.model.checkpoint import load_checkpoint
@@ -35,6 +35,8 @@ from sa_engine.model.sam import Sam
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 
 T = TypeVar("T")
+
+METHODS = ("model", "region-growing", "grabcut")
 
 set_options = all_of(
     click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path)),
@@ -75,10 +77,12 @@ def command() -> None:
 )
 @click.option("--boxes", is_flag=True, help="Score the masks' boxes as prompts, too.")
 @click.option(
-    "--baselines/--no-baselines",
-    default=True,
-    show_default=True,
-    help="Region growing and grabCut, which learned nothing, under the same protocol.",
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(METHODS),
+    help="Who plays: the model, and baselines that learned nothing, under the same protocol; may "
+    "be given several times.  [default: all]",
 )
 @click.option("--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
@@ -87,7 +91,7 @@ def points(
     points: str,
     first_point: str,
     boxes: bool,
-    baselines: bool,
+    methods: tuple[str, ...],
     max_images: int | None,
     max_masks: int | None,
     seed: int,
@@ -109,27 +113,51 @@ def points(
         seed=seed,
     )
     opened = _open(datasets)
-    sam, name = _load(options)
-    device = choose_device(options["device"])
-    predictor = Predictor(sam, device, choose_precision(options["precision"], device))
-    segmenters: list[Segmenter] = [ModelSegmenter(predictor, name=name)]
-    if baselines:
-        segmenters += [RegionGrowing(), GrabCut()]
+    segmenters: list[Segmenter] = []
+    for method in methods or METHODS:
+        if method == "model":
+            sam, name = _load(options)
+            device = choose_device(options["device"])
+            predictor = Predictor(sam, device, choose_precision(options["precision"], device))
+            segmenters.append(ModelSegmenter(predictor, name=name))
+        else:
+            segmenters.append(RegionGrowing() if method == "region-growing" else GrabCut())
     scores: list[Score] = []
     for set_name, dataset in opened.items():
         total = len(chosen_images(dataset, set_name, max_images))
         made = evaluate_points(dataset, set_name, segmenters=segmenters, config=config)
         for part in _bar(made, total, set_name):
             scores.extend(part)
-    click.echo(table(summarise(scores, seed=seed), markdown=markdown))
-    single = [s for s in scores if s.method == name and s.points == config.counts[0]]
-    calibration = calibrate(single)
-    click.echo(
-        f"\nPredicted IoU after {single[0].prompt}: Pearson {calibration.pearson:.3f}, "
-        f"Spearman {calibration.spearman:.3f}, mean error of the bins {calibration.error:.3f}\n"
-    )
-    click.echo(calibration_table(calibration, markdown=markdown))
+    _print_scores(scores, markdown=markdown)
     _write(out, scores)
+
+
+@command.command("table", epilog="An example:  sa-engine evaluate table rows.parquet other.parquet")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--markdown", is_flag=True, help="Print Markdown tables.")
+def table_(files: tuple[Path, ...], markdown: bool) -> None:
+    """Print the tables of FILES that `evaluate points --out` wrote, put together."""
+    scores: list[Score] = []
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"there is no file {file}; give what `evaluate points --out` wrote")
+        scores.extend(read_rows(file, Score))
+    _print_scores(scores, markdown=markdown)
+
+
+def _print_scores(scores: Sequence[Score], *, markdown: bool) -> None:
+    click.echo(table(summarise(scores), markdown=markdown))
+    first = min((s.points for s in scores if s.points), default=0)
+    learned = dict.fromkeys(s.method for s in scores if s.predicted_iou != 1.0)
+    for name in learned:
+        single = [s for s in scores if s.method == name and s.points == first]
+        calibration = calibrate(single)
+        click.echo(
+            f"\nPredicted IoU of {name} after {single[0].prompt}: "
+            f"Pearson {calibration.pearson:.3f}, Spearman {calibration.spearman:.3f}, "
+            f"mean error of the bins {calibration.error:.3f}\n"
+        )
+        click.echo(calibration_table(calibration, markdown=markdown))
 
 
 @command.command(epilog="An example:  sa-engine evaluate proposals out/lvis --max-images 20")

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,22 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter], world: World) ->
         start += gradient.numel()
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
 class SyncedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation with the statistics of all processes' pictures.
 
@@ -75,8 +91,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x_BCHW)
         x = x_BCHW.float()
         moments = torch.stack([x.mean(dim=(0, 2, 3)), (x**2).mean(dim=(0, 2, 3))])
-        summed_moments: Tensor = all_reduce(moments)  # type: ignore[no-untyped-call] # torch's
-        mean, square = summed_moments / dist.get_world_size()
+        total: Tensor = _SumOverProcesses.apply(moments)  # type: ignore[no-untyped-call]
+        mean, square = total / dist.get_world_size()
         variance = square - mean**2
         with torch.no_grad():
             count = x_BCHW.numel() // x_BCHW.shape[1] * dist.get_world_size()

@@ -147,7 +147,9 @@ def mask_only_schedule(config: RoundsConfig, key: int) -> frozenset[int]:
 def _play(
     sam: Sam, start: _Start, *, config: RoundsConfig, weights: LossWeights, step: int
 ) -> RoundsResult:
-    context = sam.mask_decoder.prepare(start.embedding_BCHW, sam.prompt_encoder.image_pe())
+    with torch.autocast(sam.device.type, enabled=False):
+        image_pe = sam.prompt_encoder.image_pe()
+    context = sam.mask_decoder.prepare(start.embedding_BCHW, image_pe)
     targets_Phw, keys_P = start.targets_Phw, start.keys_P
     points = labels = None
     if start.points_P2 is not None:
@@ -190,7 +192,9 @@ def _decode(
     sam: Sam, context: ImageContext, prompts: Prompts, image_index_P: Tensor, *, first: bool
 ) -> tuple[Tensor, Tensor]:
     """Logits and predicted IoU: of all four masks in round 1, of the single mask later."""
-    sparse, dense = sam.prompt_encoder(prompts)
+    with torch.autocast(sam.device.type, enabled=False):
+        # Positions need float32: bfloat16 cannot tell neighbouring pixels apart.
+        sparse, dense = sam.prompt_encoder(prompts)
     tokens = sam.mask_decoder.attend(context, sparse, dense, image_index_P=image_index_P)
     number = NUM_MASKS if first else 1
     each = torch.arange(len(prompts), device=sparse.device)

@@ -16,8 +16,10 @@ from sa_engine.model.sam import Sam
 class ClickSimilarity(nn.Module):
     """Mask logits from the features under a click alone."""
 
-    def __init__(self, *, channels: int = 256, features: int = 32) -> None:
+    def __init__(self, sam: Sam) -> None:
         super().__init__()
+        channels = sam.mask_decoder.iou_token.weight.shape[1]
+        features = channels // 8
         last = nn.Linear(channels, features)
         self.turn = nn.Sequential(nn.Linear(channels + features, channels), nn.GELU(), last)
         # At first the filter is the clicked feature itself: likeness of colour, which even random
@@ -43,13 +45,12 @@ class ClickSimilarity(nn.Module):
         turned = clicked_PD + self.turn(torch.cat([clicked_PC, clicked_PD], dim=1))
         near = F.normalize(fine_BDhw, dim=1)[image_index_P]
         logits: Tensor = torch.einsum("pd,pdhw->phw", turned, near)
-        return logits * self.scale + self.bias
+        return logits.float() * self.scale + self.bias
 
 
 def _sample(map_BCHW: Tensor, points_P2: Tensor, image_index_P: Tensor, size: int) -> Tensor:
     """The map at points, bilinear, (P, C)."""
     grid = (points_P2 + 0.5) / size * 2 - 1
-    found = F.grid_sample(
-        map_BCHW[image_index_P], grid[:, None, None].to(map_BCHW.dtype), align_corners=False
-    )
+    # In float32: bfloat16 cannot tell neighbouring pixels apart.
+    found = F.grid_sample(map_BCHW[image_index_P].float(), grid[:, None, None], align_corners=False)
     return found[:, :, 0, 0]

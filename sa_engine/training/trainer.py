@@ -143,7 +143,7 @@ class Trainer:
         trained = nn.ModuleDict({"sam": self.sam})
         if config.losses.similarity:
             torch.manual_seed(config.seed)
-            self._similarity = ClickSimilarity().to(self._device)
+            self._similarity = ClickSimilarity(self.sam).to(self._device)
             trained["similarity"] = self._similarity
         self._trained = trained
         self._optimizer = build_optimizer(self.sam, config.optim, self._similarity)
@@ -252,7 +252,7 @@ class Trainer:
                 last_save = time.monotonic()
 
     def _accumulate(self, batches: Any, parts: int) -> Tensor:
-        """Gradients of one step; its five sums over the prompts of this process, and their count."""
+        """Gradients of one step: five sums over this process's prompts, and their count."""
         config = self._config
         sums = torch.zeros(6, device=self._device)
         for _ in range(parts):

@@ -51,7 +51,9 @@ def test_train_evaluate_show_convert(sa_engine: Run, scenes: Path, tmp_path: Pat
         "scenes 2 points",
         "scenes box " + lines[3].split()[2],
     ]
-    assert "Predicted IoU after 1 point: Pearson" in measured.stdout
+    assert "Predicted IoU of small after 1 point: Pearson" in measured.stdout
+    again = sa_engine("evaluate", "table", "rows.parquet")
+    assert again.stdout.splitlines()[:4] == lines[:4]
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert {r["method"] for r in rows} == {"small", "region growing", "grabCut"}
     assert {r["image_id"] for r in rows} == {1, 3}

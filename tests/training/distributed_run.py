@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from sa_engine.model.variants import build_sam
 from sa_engine.training.distributed import join_world, leave_world
 from sa_engine.training.mixture import Mixture
 from sa_engine.training.recipes import scratch
 from sa_engine.training.samples import PromptConfig
 from sa_engine.training.scene_source import SceneSource
 from sa_engine.training.trainer import RunPaths, Trainer
+from tests.small_sam import small_sam
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -21,7 +21,7 @@ prompts = PromptConfig(masks_per_image=3, box_probability=0.3)
 config = replace(scratch().train, image_size=32, steps=3, batch_images=4, prompts=prompts)
 mixture = Mixture([SceneSource(size=32, prompts=prompts)], [1], seed=0)
 run = Trainer(
-    build_sam("vit_t", image_size=32),
+    small_sam(32),
     mixture,
     config=config,
     paths=RunPaths(folder=Path(sys.argv[1])),
