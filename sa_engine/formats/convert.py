@@ -27,6 +27,7 @@ class Converted:
     boxes: those without a mask, in the upright picture.
     repaired, dropped: notes on its annotations.
     frame: the frame that the annotations were in.
+    exif: the picture's EXIF orientation, 1..8.
     attributes: of the image, as the source has them.
     num_segmented: boxes that a model made masks of.
     """
@@ -36,6 +37,7 @@ class Converted:
     repaired: tuple[Note, ...]
     dropped: tuple[Note, ...]
     frame: Frame
+    exif: int
     attributes: Mapping[str, Any]
     num_segmented: int = 0
 
@@ -50,8 +52,10 @@ class Converted:
             said["boxes"] = len(self.boxes)
         if self.num_segmented:
             said["boxes_segmented"] = self.num_segmented
-        if self.frame is not Frame.UPRIGHT:
+        if self.frame is not Frame.UPRIGHT or self.exif != 1:
             said["frame"] = self.frame.value
+        if self.exif != 1:
+            said["exif_orientation"] = self.exif
         attributes = dict(self.attributes)
         if self.boxes:
             attributes["boxes"] = [_box_json(box) for box in self.boxes]
@@ -88,6 +92,7 @@ def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientati
         repaired=tuple(note for part in parts for note in part.repaired),
         dropped=tuple(note for part in parts for note in part.dropped),
         frame=next((p.frame for p in parts if p.frame is not Frame.UPRIGHT), Frame.UPRIGHT),
+        exif=picture.exif,
         attributes=attributes,
     )
 
@@ -123,6 +128,7 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
         repaired=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Repair)),
         dropped=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Loss)),
         frame=frame,
+        exif=picture.exif,
         attributes=image.attributes,
     )
 
