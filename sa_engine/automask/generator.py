@@ -157,6 +157,7 @@ class MaskGenerator:
                     tiles,
                     threshold=self._sam.mask_threshold,
                     offset=self.config.stability_score_offset,
+                    least_stability=self.config.stability_score_thresh,
                 )
                 kept.append(
                     filters.stable_and_whole(

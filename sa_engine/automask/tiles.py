@@ -4,9 +4,10 @@ The published model upsamples logits bilinearly to its square input, cuts off th
 resizes bilinearly to the image. Both steps are linear and separable, so together they are one
 short weighted sum along each axis (three or four low-resolution cells). The weights sum to 1:
 nothing can exceed what goes in. So the output is cut into square tiles; a tile whose inputs all lie
-above the highest threshold is full, one whose inputs all lie below the lowest is empty, and only
-those that an outline crosses are computed. For them results equal the published order of work up
-to float rounding.
+on one side of every threshold is settled, and only those that an outline crosses are computed. For
+them results equal the published order of work up to float rounding. Where the output is much finer
+than the logits, the first of the two steps is taken for the whole mask, as it costs little there
+and its cells bound the tiles more closely.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_ROUNDING = 1e-6
+"""Stability is compared in float32."""
+_COARSE = 12
+"""With more output pixels to a cell of the logits, the first step is taken for the whole mask."""
 _CPU_PIXELS, _DEVICE_PIXELS = 1 << 19, 1 << 24
 """Pixels of tiles computed together: on a CPU they stay in the cache, elsewhere they fill the
 device; either way memory stays bounded."""
@@ -28,7 +33,7 @@ class Axis:
 
     length: output pixels.
     edge: pixels along a tile; the last tile may be shorter.
-    start_N: (tiles,) int64, the first low-resolution cell that a tile uses.
+    start_N: (tiles,) int64, the first cell of the logits that a tile uses.
     weights_NEK: (tiles, edge, taps) float32; rows beyond `length` are 0.
     """
 
@@ -44,11 +49,11 @@ class Axis:
 
     @property
     def taps(self) -> int:
-        """Low-resolution cells that a tile uses."""
+        """Cells of the logits that a tile uses."""
         return self.weights_NEK.shape[2]
 
     def cells(self) -> Tensor:
-        """(tiles, taps) int64: the low-resolution cells of each tile."""
+        """(tiles, taps) int64: the cells of each tile."""
         steps: Tensor = torch.arange(self.taps, device=self.start_N.device)
         return self.start_N[:, None] + steps
 
@@ -60,10 +65,16 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How logits become an output of one size, tile by tile."""
+    """How logits become an output of one size, tile by tile.
+
+    square: side of the model's input if logits are brought to it first, else None.
+    input_hw: the part of that square that is used.
+    """
 
     y: Axis
     x: Axis
+    square: int | None
+    input_hw: tuple[int, int]
 
     @property
     def edge(self) -> int:
@@ -128,32 +139,60 @@ def tiling(
     image_size: side of that square, pixels.
     low_size: side of the low-resolution logits.
     """
-    finest = max(size_hw[0] / input_hw[0], size_hw[1] / input_hw[1]) * image_size / low_size
-    edge = 16 if finest < 6 else 32
+    pixels_per_cell = max(size_hw) / max(input_hw) * image_size / low_size
+    square = pixels_per_cell > _COARSE
+    if square:
+        pixels_per_cell *= low_size / image_size
+    edge = 16 if pixels_per_cell < _COARSE else 32
     axes = [
-        _axis(length, used, image_size=image_size, low_size=low_size, edge=edge, device=device)
+        _axis(
+            length,
+            used,
+            first_step=None if square else (low_size, image_size),
+            edge=edge,
+            device=device,
+        )
         for length, used in zip(size_hw, input_hw, strict=True)
     ]
-    return Tiling(y=axes[0], x=axes[1])
+    return Tiling(axes[0], axes[1], image_size if square else None, input_hw)
 
 
 def measure(
-    logits_MHW: Tensor, tiles: Tiling, *, threshold: float = 0.0, offset: float = 1.0
+    logits_MHW: Tensor,
+    tiles: Tiling,
+    *,
+    threshold: float = 0.0,
+    offset: float = 1.0,
+    least_stability: float = 0.0,
 ) -> Measured:
     """Threshold masks at full resolution and measure them.
 
     logits_MHW: (M, low, low) float32 logits.
     threshold: logits above it are foreground.
     offset: the high and low thresholds are this far away from it.
+    least_stability: masks that cannot reach it, [0, 1], are not computed; they have no high pixels,
+        so that their stability is 0, and their other figures mean nothing.
     """
     high, low = threshold + offset, threshold - offset
+    if tiles.square is not None:
+        height, width = tiles.input_hw
+        logits_MHW = F.interpolate(
+            logits_MHW[:, None], (tiles.square, tiles.square), mode="bilinear", align_corners=False
+        )[:, 0, :height, :width].contiguous()
     least, most = _extremes(logits_MHW, tiles)
-    above = least > high
-    mask_B, y_B, x_B = torch.nonzero(~above & (most > low), as_tuple=True)
+    thresholds = torch.tensor([high, threshold, low], device=least.device)[:, None, None, None]
+    above, crossed = least > thresholds, (least <= thresholds) & (most > thresholds)
     areas = tiles.areas()
-    inside_M = (above * areas).sum(dim=(1, 2))
-    counts_M3 = inside_M[:, None].repeat(1, 3)
-    full_MHW, kept, bits = above.clone(), [], []
+    # Stability is high pixels over low ones: at most all of the crossed tiles, over none of them.
+    most_high_M = ((above[0] | crossed[0]) * areas).sum(dim=(1, 2))
+    least_low_M = (above[2] * areas).sum(dim=(1, 2))
+    hopeless_M = most_high_M < (least_stability - _ROUNDING) * least_low_M
+    computed = crossed.any(dim=0) & ~hopeless_M[:, None, None]
+    mask_B, y_B, x_B = torch.nonzero(computed, as_tuple=True)
+    settled = above & ~computed
+    counts_M3 = (settled * areas).sum(dim=(2, 3)).t().contiguous()
+    counts_M3[hopeless_M, 0] = 0
+    full_MHW, kept, bits = settled[1].clone(), [], []
     for rows, values_BEE in _values(logits_MHW, tiles, mask_B, y_B, x_B):
         is_mask = values_BEE > threshold
         size_B = _count(is_mask)
@@ -176,29 +215,42 @@ def measure(
 
 
 def _axis(
-    length: int, used: int, *, image_size: int, low_size: int, edge: int, device: str
+    length: int, used: int, *, first_step: tuple[int, int] | None, edge: int, device: str
 ) -> Axis:
+    """Weights along one axis.
+
+    used: cells of the square that hold the image.
+    first_step: (low, square) sides if the logits' own cells are to be weighted; None if they come
+        at the square's resolution, cut to `used` cells.
+    """
     # The resizing operator itself, applied to each unit vector, gives its weights: the same
     # rounding of positions as in the published order of work. The second axis is left as it is.
-    unit = torch.eye(low_size)[None, None]
-    square = F.interpolate(unit, (image_size, low_size), mode="bilinear", align_corners=False)
-    output = F.interpolate(
-        square[:, :, :used], (length, low_size), mode="bilinear", align_corners=False
-    )[0, 0]
+    if first_step is None:
+        cells, square = used, torch.eye(used)
+    else:
+        cells, side = first_step
+        square = _resize_rows(torch.eye(cells), side)[:used]
+    output = _resize_rows(square, length)
     tiles = -(-length // edge)
     used_cells = output != 0
     first = used_cells.int().argmax(dim=1)
-    last = low_size - 1 - used_cells.flip(1).int().argmax(dim=1)
+    last = cells - 1 - used_cells.flip(1).int().argmax(dim=1)
     pad = tiles * edge - length
-    first_NE = F.pad(first, (0, pad), value=low_size).view(tiles, edge)
+    first_NE = F.pad(first, (0, pad), value=cells).view(tiles, edge)
     last_NE = F.pad(last, (0, pad), value=-1).view(tiles, edge)
     start_N = first_NE.amin(dim=1)
     taps = int((last_NE.amax(dim=1) - start_N).max()) + 1
-    start_N = start_N.clamp(max=low_size - taps)
-    rows_NEL = F.pad(output, (0, 0, 0, pad)).view(tiles, edge, low_size)
+    start_N = start_N.clamp(max=cells - taps)
+    rows_NEL = F.pad(output, (0, 0, 0, pad)).view(tiles, edge, cells)
     cells_NEK = (start_N[:, None] + torch.arange(taps))[:, None].expand(-1, edge, -1)
     weights_NEK = rows_NEL.gather(2, cells_NEK).contiguous()
     return Axis(length, edge, start_N.to(device), weights_NEK.to(device))
+
+
+def _resize_rows(matrix: Tensor, rows: int) -> Tensor:
+    size = (rows, matrix.shape[1])
+    resized = F.interpolate(matrix[None, None], size, mode="bilinear", align_corners=False)
+    return resized[0, 0]
 
 
 def _extremes(logits_MHW: Tensor, tiles: Tiling) -> tuple[Tensor, Tensor]:

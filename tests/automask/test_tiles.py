@@ -115,6 +115,25 @@ def test_only_tiles_on_an_outline_are_kept() -> None:
     assert masks.full_MHW.sum() > tiles / 8
 
 
+@pytest.mark.parametrize("least", [0.3, 0.6, 0.9])
+def test_masks_that_cannot_be_stable_are_given_up_and_no_others(least: float) -> None:
+    # Cones of growing slope: the steeper, the more stable.
+    away = (torch.arange(LOW) - LOW / 2.2) ** 2
+    distance = (away[:, None] + away).sqrt()
+    logits = torch.stack([slope * (14 - distance) for slope in (0.12, 0.2, 0.4, 0.8, 2.0)])
+    size_hw = (900, 1350)
+    tiles = tiling(size_hw=size_hw, input_hw=input_size(size_hw), image_size=SIDE, low_size=LOW)
+    every = measure(logits, tiles)
+    quick = measure(logits, tiles, least_stability=least)
+    stability = every.high_M / every.low_M.clamp(min=1)
+    given_up = (quick.high_M == 0) & (every.high_M > 0)
+    assert given_up.any()
+    assert (stability[given_up] < least).all()
+    kept = ~given_up
+    for name in ("high_M", "low_M", "area_M", "boxes_xyxy_M4"):
+        np.testing.assert_array_equal(getattr(quick, name)[kept], getattr(every, name)[kept])
+
+
 def test_no_masks() -> None:
     result = measured(torch.zeros(0, LOW, LOW), (50, 70))
     assert result.boxes_xyxy_M4.shape == (0, 4)
