@@ -34,7 +34,7 @@ def show(model: str, as_json: bool) -> None:
     click.echo(card.to_json() if as_json else _text(card))
 
 
-@command.command("list")
+@command.command("list", epilog="Example:  sa-engine model list")
 def list_() -> None:
     """List the models that come with the engine."""
     models = list_models()

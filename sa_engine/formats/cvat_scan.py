@@ -45,7 +45,8 @@ class Scan:
             self._measure()
         except OSError as error:
             raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
-        except expat.ExpatError as error:
+        except (expat.ExpatError, LookupError) as error:
+            # A LookupError is of an encoding that nobody knows.
             raise AnnotationError(f"{path} is not whole XML: {error}") from error
 
     def _parse(self, data: bytes | None = None) -> None:
