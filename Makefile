@@ -42,7 +42,7 @@ types: $(VENV)/.tests
 	$(BIN)/mypy
 
 tests: $(VENV)/.tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 # make bundled-model  the recipe of the bundled weights, from research data to the file (hours)
 DATA ?= ../shared/data
