@@ -1,0 +1,1 @@
+"""The class-agnostic box detector on the promptable model's image encoder."""

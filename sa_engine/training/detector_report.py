@@ -1,0 +1,23 @@
+"""What a detector's training says of its progress."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorReport:
+    """What the steps since the last report did; means over the pictures of all processes.
+
+    step: steps done. score_loss, box_loss: the two parts of the loss. box_iou: mean IoU of the
+    boxes at the places that answer for an object. objects: a picture. images_per_s: of all
+    processes, since the last report.
+    """
+
+    step: int
+    loss: float
+    score_loss: float
+    box_loss: float
+    box_iou: float
+    objects: float
+    lr: float
+    grad_norm: float
+    images_per_s: float
