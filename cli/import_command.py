@@ -14,7 +14,7 @@ from sa_engine.cli.options import (
     run_options,
     take,
 )
-from sa_engine.cli.progress import RunBar, report_run
+from sa_engine.cli.progress import RunBar, duration, report_run
 from sa_engine.cli.reasons import say_reasons
 from sa_engine.formats.detect import Format
 from sa_engine.pipelines.assisted_manual import REPORT_NAME, ImportRun, run_import
@@ -23,6 +23,9 @@ from sa_engine.pipelines.local import Workers
 from sa_engine.pipelines.work import Reading
 
 AUTO = "auto"
+
+NAMED_IMAGES = 20
+"""Images whose corrections are said one by one; the report names them all."""
 
 
 @click.command(
@@ -46,6 +49,12 @@ AUTO = "auto"
     help="The annotations' format; auto finds it from the files.",
 )
 @click.option(
+    "--proposals",
+    type=click.Path(path_type=Path),
+    help="The dataset whose export SOURCE is, corrected by people (stage 2): says what was kept, "
+    "edited, deleted and added.",
+)
+@click.option(
     "--masks-from-boxes",
     is_flag=True,
     help="Let the model segment boxes that have no mask; they are counted otherwise.",
@@ -54,9 +63,15 @@ AUTO = "auto"
 @keeping_options
 @run_options
 def command(
-    source: Path, images: str | None, out: Path, kind: str, masks_from_boxes: bool, **options: Any
+    source: Path,
+    images: str | None,
+    out: Path,
+    kind: str,
+    proposals: Path | None,
+    masks_from_boxes: bool,
+    **options: Any,
 ) -> int:
-    """Turn the masks in SOURCE into a dataset (stage 1).
+    """Turn the masks in SOURCE into a dataset (stage 1, or 2 with --proposals).
 
     SOURCE is an annotation file or folder of COCO, LVIS, SA-1B, labelme, CVAT, Label Studio, YOLO
     segmentation, PNG instance maps, PASCAL VOC, DAVIS, Datumaro or BSDS. What has to be repaired or
@@ -72,6 +87,7 @@ def command(
         out=out,
         images=images,
         format=None if kind == AUTO else Format(kind),
+        proposals=proposals,
         masks_from_boxes=masks_from_boxes,
         reading=Reading(**take(options, ["max_pixels", "keep_images"])),
         workers=Workers(
@@ -99,6 +115,8 @@ def command(
             f"{boxes['without_masks']} boxes have no mask: add --masks-from-boxes to let the model "
             "segment them"
         )
+    if "proposals" in report:
+        _say_proposals(report["proposals"])
     if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
         click.echo(f"named in {out / REPORT_NAME}")
     return status or (3 if _images_missing(report) else 0)
@@ -106,4 +124,45 @@ def command(
 
 def _images_missing(report: Any) -> bool:
     notes = report["images"]["notes"]
-    return any(reason in notes for reason in ("image-file-missing", "image-file-ambiguous"))
+    reasons = ("image-file-missing", "image-file-ambiguous", "never-exported")
+    return any(reason in notes for reason in reasons)
+
+
+def _say_proposals(report: Any) -> None:
+    """The proposals' figures in all, then a line for each of the first images."""
+    images = report["images"]
+    edited = f"{report['edited']} edited"
+    if report["edited_mean_iou"] is not None:
+        edited += f" (mean IoU {report['edited_mean_iou']:.2f})"
+    click.echo(
+        f"proposals: {report['shown']} on {images['returned']} images: {report['kept']} kept, "
+        f"{edited}, {report['deleted']} deleted; {report['added']} masks added"
+    )
+    if report["shown"]:
+        line = f"  precision {report['precision']:.2f} ({report['precision_unchanged']:.2f} as is)"
+        if report["share_not_drawn"] is not None:
+            line += f"; {report['share_not_drawn']:.0%} of the masks did not have to be drawn"
+        click.echo(line)
+    if report["seconds"] is not None:
+        line = f"  {duration(report['seconds'])} on {images['timed']} images"
+        if report["seconds_per_mask"] is not None:
+            line += f", {report['seconds_per_mask']:.1f} s a mask"
+        click.echo(line)
+    if images["not_returned"]:
+        click.echo(f"  {images['not_returned']} exported images did not come back")
+    for image in report["by_image"][:NAMED_IMAGES]:
+        click.echo(f"  {image['image']}: {_image_line(image)}")
+    left = len(report["by_image"]) - NAMED_IMAGES
+    if left > 0:
+        click.echo(f"  and {left} more images: see {REPORT_NAME}")
+
+
+def _image_line(image: Any) -> str:
+    edited = f"{len(image['edited'])} edited"
+    if image["edited"]:
+        edited += " (IoU " + ", ".join(f"{edit['iou']:.2f}" for edit in image["edited"]) + ")"
+    parts = [f"{len(image['kept'])} kept", edited, f"{len(image['deleted'])} deleted"]
+    parts.append(f"{image['added']} added")
+    if image["seconds"] is not None:
+        parts.append(duration(image["seconds"]))
+    return ", ".join(parts)

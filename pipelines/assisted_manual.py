@@ -17,18 +17,21 @@ import pyarrow.parquet as pq
 
 from sa_engine.dataset.images import StoredImage
 from sa_engine.dataset.inputs import Source, SourceList, list_sources, read_source_bytes
-from sa_engine.dataset.manifest import Manifest, open_output
-from sa_engine.dataset.records import ImageStatus, Stage
+from sa_engine.dataset.manifest import Manifest, Option, open_output
+from sa_engine.dataset.records import ImageRecord, ImageStatus, Stage
 from sa_engine.dataset.stats import complete_shards, parquet_name
 from sa_engine.dataset.storage import LocalFolder, open_folder, sha256_of
-from sa_engine.errors import UsageError
+from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
-from sa_engine.formats.convert import convert, with_masks_from_boxes
+from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
 from sa_engine.formats.detect import Format, detect_format, open_annotations
-from sa_engine.formats.fields import keepable
-from sa_engine.formats.frames import Orientation, exif_orientation
+from sa_engine.formats.fields import keepable, number
+from sa_engine.formats.frames import Frame, Orientation, exif_orientation
+from sa_engine.formats.label_studio import LabelStudioSource
 from sa_engine.formats.names import Found, ImageNames
 from sa_engine.formats.reasons import Loss, Note, Repair, Tally
+from sa_engine.pipelines.corrections import ProposalSet, decide
+from sa_engine.pipelines.corrections_report import proposals_report
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_here, run_workers
 from sa_engine.pipelines.work import Annotate, Annotated, Reading
 
@@ -46,6 +49,8 @@ class ImportRun:
     out: the dataset's folder, new or to be continued.
     images: where the pictures lie, see `list_sources`; None for where the format has them.
     format: the annotations' format; None to find it from the files.
+    proposals: a dataset whose export the annotations are, corrected by people: then it is said of
+        each image what was kept, edited, deleted and added (stage 2).
     masks_from_boxes: let a model segment the boxes that have no mask.
     model: the name of a model that comes with the engine; not together with `checkpoint`.
     checkpoint: a weights file.
@@ -58,6 +63,7 @@ class ImportRun:
     out: Path
     images: str | None = None
     format: Format | None = None
+    proposals: Path | None = None
     masks_from_boxes: bool = False
     model: str | None = None
     checkpoint: Path | None = None
@@ -101,21 +107,33 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class ImportAnnotator:
-    """Gives each picture the annotations that were found for it. See `Annotator`."""
+    """Gives each picture the annotations that were found for it. See `Annotator`.
+
+    exported: where proposals were corrected, for each source's name the id of its image among them.
+    """
 
     annotations: AnnotationSource
     indices: Mapping[str, tuple[int, ...]]
     segmenter: "BoxSegmenter | None" = None
+    proposals: ProposalSet | None = None
+    exported: Mapping[str, int] = field(default_factory=dict)
 
     def open(self, worker: int) -> Annotate:
         """The function from a picture to its masks."""
         segment = None if self.segmenter is None else self.segmenter.open(worker)
 
         def annotate(source: Source, image: StoredImage) -> Annotated:
-            picture = Orientation(exif_orientation(read_source_bytes(source)), image.size_hw)
+            data = read_source_bytes(source)
+            picture = Orientation(exif_orientation(data), image.size_hw)
+            proposed = None
+            if self.proposals is not None:
+                image_id = self.exported[source.name]
+                proposed = self.proposals.record(image_id, source, data, image)
             found = convert(self.annotations, self.indices[source.name], picture)
             if segment is not None:
                 found = with_masks_from_boxes(found, segment(image.rgb_HW3, found.boxes))
+            if proposed is not None:
+                return _decided(source, proposed, found)
             return Annotated(found.masks, found.image_attributes())
 
         return annotate
@@ -129,12 +147,25 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     """
     kind = run.format or detect_format(run.annotations)
     annotations = open_annotations(run.annotations, kind)
-    matched = match(annotations, _image_listing(run, annotations), limit=run.limit)
+    proposals = None if run.proposals is None else ProposalSet(run.proposals)
+    listing = _image_listing(run, annotations)
+    exported: Mapping[str, int] = {}
+    if proposals is None:
+        matched = match(annotations, listing, limit=run.limit)
+    else:
+        matched, exported = match_proposals(annotations, listing, proposals, limit=run.limit)
     folder = open_folder(run.out)
     segmenter = _segmenter(run)
+    options: dict[str, Option] = {}
+    stage = Stage.MANUAL if segmenter is None else None
+    model = None if segmenter is None else segmenter.model
+    if proposals is not None:
+        # Whatever a person confirmed or drew on proposals is stage 2, see `corrections`.
+        options["proposals"] = proposals.digest
+        stage, model = Stage.SEMI_AUTOMATIC, proposals.dataset.manifest.model
     manifest = Manifest(
-        stage=Stage.MANUAL if segmenter is None else None,
-        model=None if segmenter is None else segmenter.model,
+        stage=stage,
+        model=model,
         num_images=len(matched.sources),
         images_per_shard=run.images_per_shard,
         options={
@@ -145,10 +176,11 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
             "limit": run.limit,
             "max-pixels": run.reading.max_pixels,
             "no-images": not run.reading.keep_images,
+            **options,
         },
     )
     manifest = open_output(run.out, manifest, matched.sources)
-    annotator = ImportAnnotator(annotations, matched.indices, segmenter)
+    annotator = ImportAnnotator(annotations, matched.indices, segmenter, proposals, exported)
     if run.workers.count == 1:
         summary = run_here(
             folder, annotator, reading=run.reading, progress=progress, part=run.workers.part
@@ -160,6 +192,8 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     report = None
     if len(complete_shards(folder, manifest)) == manifest.num_shards:
         report = _report(folder, manifest, kind, annotations, matched)
+        if proposals is not None:
+            report["proposals"] = proposals_report(folder, manifest, num_exported=len(proposals))
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         folder.write(REPORT_NAME, text.encode("ascii"))
     return ImportSummary(format=kind, run=summary, report=report)
@@ -202,6 +236,73 @@ def match(
         for source, position in zip(sources, positions, strict=True)
     }
     return Matched(sources, indices, tuple(notes), unlisted)
+
+
+def match_proposals(
+    annotations: AnnotationSource,
+    listing: SourceList,
+    proposals: ProposalSet,
+    *,
+    limit: int | None = None,
+) -> tuple[Matched, Mapping[str, int]]:
+    """`match`, and for each source's name the id of its image among the proposals.
+
+    Images that were never exported, and tasks that nobody has answered, are noted and left out.
+    Raises UsageError if none is left.
+    """
+    matched = match(annotations, listing)
+    exported: dict[str, int] = {}
+    notes = list(matched.notes)
+    for name, places in matched.indices.items():
+        image_id = next(
+            (
+                found
+                for place in places
+                if (found := proposals.find(annotations.images[place])) is not None
+            ),
+            None,
+        )
+        if image_id is None:
+            reason = Loss.NOT_EXPORTED
+        elif isinstance(annotations, LabelStudioSource) and not any(
+            map(annotations.is_answered, places)
+        ):
+            reason = Loss.UNANSWERED
+        else:
+            exported[name] = image_id
+            continue
+        notes.append(Note(reason, name, of_images=True))
+        lost = sum(map(annotations.count, places))
+        if lost:
+            notes.append(Note(reason, f"annotations of {name}", lost))
+    if not exported:
+        example = next(iter(matched.indices), "")
+        raise UsageError(
+            f"none of the {len(matched.indices)} corrected images ({example!r} among them) was "
+            "exported from the proposals, or none was answered: give the dataset that was exported "
+            "with --proposals"
+        )
+    kept = [place for place, source in enumerate(matched.sources) if source.name in exported]
+    sources = matched.sources.take(kept[:limit])
+    indices = {source.name: matched.indices[source.name] for source in sources}
+    return Matched(sources, indices, tuple(notes), matched.num_unlisted), exported
+
+
+def _decided(source: Source, proposed: ImageRecord, found: Converted) -> Annotated:
+    """A corrected picture's masks. ImageError where the file speaks of another picture's size."""
+    if found.frame is Frame.OTHER or any(n.reason is Loss.IMAGE_SIZE for n in found.dropped):
+        raise ImageError(
+            "other-size",
+            f"{source.name} is {proposed.width}x{proposed.height}, its corrections were made on "
+            "another size: export the proposals again, or correct the export as it is",
+        )
+    seconds = number(found.attributes.get("lead_time_s"))
+    if seconds is None:
+        times = [mask.time_spent_s for mask in found.masks if mask.time_spent_s is not None]
+        seconds = sum(times) if times else None
+    decided = decide(proposed, found.masks, seconds=seconds)
+    attributes = found.image_attributes() | {"proposals": decided.to_json()}
+    return Annotated(decided.masks, attributes)
 
 
 def _image_listing(run: ImportRun, annotations: AnnotationSource) -> SourceList:

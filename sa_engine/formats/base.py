@@ -22,6 +22,7 @@ class ImportedMask:
 
     name: what the source calls it, for messages.
     repairs: what had to be changed.
+    proposal_id: the mask of a proposed dataset that this one was exported as.
     The rest as in `MaskRecord`; stage and what follows it only where the source states them.
     """
 
@@ -40,6 +41,7 @@ class ImportedMask:
     point_coords_xy: tuple[tuple[float, float], ...] = ()
     prompt_box_xywh: Box | None = None
     box_score: float | None = None
+    proposal_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class CocoWriter:
             "area": mask.area,
             "bbox": list(mask.bbox_xywh),
             "iscrowd": int(mask.iscrowd),
-            **details(mask),
+            **details(mask, mask_id),
         }
 
     def _segmentation(self, mask: MaskRecord) -> Any:

@@ -16,6 +16,9 @@ from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, tur
 from sa_engine.formats.reasons import Loss, Note, Repair, Tally
 from sa_engine.masks import rle
 
+PROPOSAL_ID = "proposal_id"
+"""Attribute of a mask that came back from an annotation tool: the proposal it was exported as."""
+
 _STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
 """What annotations show when they are drawn in a frame that is not theirs."""
 
@@ -145,6 +148,8 @@ def to_records(masks: tuple[ImportedMask, ...]) -> tuple[MaskRecord, ...]:
 def _record(mask: ImportedMask, area: int, bbox_xywh: Box) -> MaskRecord:
     height, width = mask.segmentation.size_hw
     attributes = mask.attributes
+    if mask.proposal_id is not None:
+        attributes = {**attributes, PROPOSAL_ID: mask.proposal_id}
     if mask.repairs:
         attributes = {**attributes, "repaired": [repair.value for repair in mask.repairs]}
     return MaskRecord(

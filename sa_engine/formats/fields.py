@@ -19,6 +19,7 @@ ENGINE_KEYS = frozenset(
         "point_coords",
         "prompt_box",
         "box_score",
+        "proposal_id",
     }
 )
 
@@ -93,6 +94,7 @@ def _stage(value: object) -> Stage | None:
 
 def _provenance(record: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     boxes = {key: _box(record.get(key)) for key in ("crop_box", "prompt_box")}
+    proposal_id = record.get("proposal_id")
     return {
         "stage": stage,
         "predicted_iou": number(record.get("predicted_iou")),
@@ -101,6 +103,7 @@ def _provenance(record: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
         "point_coords_xy": _points(record.get("point_coords")),
         "prompt_box_xywh": boxes["prompt_box"],
         "box_score": number(record.get("box_score")),
+        "proposal_id": proposal_id if isinstance(proposal_id, int) else None,
     }
 
 

@@ -58,6 +58,7 @@ class LabelStudioSource:
         notes: list[Note] = []
         self._spans: list[Span] = []
         self._counts: list[int] = []
+        self._answered: list[bool] = []
         self._sizes: list[tuple[int, int] | None] = []
         for element in self._file.elements():
             task = element.value
@@ -68,6 +69,7 @@ class LabelStudioSource:
                 continue
             results = [r for answer in _answers(task) for r in _results(answer)]
             images.append(listed)
+            self._answered.append(any(not a.get("was_cancelled") for a in _answers(task)))
             self._spans.append(element.span)
             self._counts.append(sum(_kind(r) in _REGIONS for r in results))
             sizes = (whole_size(r.get("original_height"), r.get("original_width")) for r in results)
@@ -89,6 +91,10 @@ class LabelStudioSource:
         """See `AnnotationSource.count`."""
         return self._counts[index]
 
+    def is_answered(self, index: int) -> bool:
+        """Whether anybody has submitted an answer to the task, be it an empty one."""
+        return self._answered[index]
+
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
         task, _ = self._file.value(self._spans[index])
@@ -103,6 +109,9 @@ class LabelStudioSource:
                         gatherer.lose(Loss.PREDICTION, _name(result))
         data = task.get("data")
         known = {"source_id": task.get("id"), "file_name": self.images[index].file_name}
+        times = [number(answer.get("lead_time")) for answer in _answers(task)]
+        if any(time is not None for time in times):
+            known["lead_time_s"] = sum(time for time in times if time is not None)
         return gatherer.finish(keepable({**known, "data": data}))
 
 

@@ -46,6 +46,8 @@ class Loss(StrEnum):
     BAD_RECORD = "not-an-annotation"
     BAD_FILE = "bad-file"
     BOX_FAILED = "box-without-area"
+    NOT_EXPORTED = "never-exported"
+    UNANSWERED = "unanswered"
 
 
 class Lossy(StrEnum):
@@ -94,6 +96,8 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Loss.BAD_RECORD: "the record is not an annotation as the format has them",
     Loss.BAD_FILE: "the file of this image's annotations cannot be read",
     Loss.BOX_FAILED: "the box has no area inside the image, or the model found nothing in it",
+    Loss.NOT_EXPORTED: "no such image among the proposals that were exported",
+    Loss.UNANSWERED: "nobody has submitted an answer yet; its proposals stay undecided",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
     Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts without width",
     Lossy.OVERLAPPED: "one object a pixel: pixels that a smaller mask has too went to that one",

@@ -85,7 +85,7 @@ class LabelmeWriter:
         for mask, mask_id in zip(record.annotations, image.mask_ids, strict=True):
             if mask.category is None:
                 losses.add(Note(Lossy.CATEGORY_ADDED, f"mask {mask_id}"))
-            shapes += _labelme_shapes(mask, groups)
+            shapes += _labelme_shapes(mask, mask_id, groups)
         extra = {
             key: value
             for key, value in record.attributes.items()
@@ -203,7 +203,7 @@ class _Groups:
         return self._last
 
 
-def _labelme_shapes(mask: MaskRecord, groups: _Groups) -> list[dict[str, Any]]:
+def _labelme_shapes(mask: MaskRecord, mask_id: int, groups: _Groups) -> list[dict[str, Any]]:
     parts = to_parts(mask.segmentation)
     extra = {k: v for k, v in mask.attributes.items() if k not in _NOT_OF_SOURCE}
     known = {
@@ -212,7 +212,7 @@ def _labelme_shapes(mask: MaskRecord, groups: _Groups) -> list[dict[str, Any]]:
         "description": "",
         "flags": {},
         **extra,
-        **details(mask),
+        **details(mask, mask_id),
         **({"iscrowd": True} if mask.iscrowd else {}),
     }
     # A group of one's own, or shapes of other masks would join this one.

@@ -47,7 +47,7 @@ class CvatWriter:
         for mask, mask_id in zip(record.annotations, image.mask_ids, strict=True):
             if mask.category is None:
                 losses.add(Note(Lossy.CATEGORY_ADDED, f"mask {mask_id}"))
-            self._file.write(_cvat_mask(mask))
+            self._file.write(_cvat_mask(mask, mask_id))
         self._file.write("</image>\n")
         if image.load is not None:
             write_file(self._out / "images" / image.name, image.load())
@@ -109,7 +109,7 @@ class LabelStudioWriter:
         self._file.close()
 
 
-def _cvat_mask(mask: MaskRecord) -> str:
+def _cvat_mask(mask: MaskRecord, mask_id: int) -> str:
     window, (left, top) = decode_window(mask.segmentation)
     height, width = window.shape
     flat = np.concatenate(([False], window.reshape(-1)))
@@ -124,7 +124,7 @@ def _cvat_mask(mask: MaskRecord) -> str:
     attributes = " ".join(f"{key}={_value(value)}" for key, value in own.items())
     place = f'left="{left}" top="{top}" width="{width}" height="{height}"'
     named = known.get("attributes")
-    extra = {key: value for key, value in details(mask).items() if value is not None}
+    extra = {key: value for key, value in details(mask, mask_id).items() if value is not None}
     if mask.iscrowd:
         extra["iscrowd"] = True
     extra |= {
@@ -144,7 +144,7 @@ def _cvat_mask(mask: MaskRecord) -> str:
 def _brush_region(mask: MaskRecord, mask_id: int) -> dict[str, Any]:
     height, width = mask.segmentation.size_hw
     known = {k: v for k, v in mask.attributes.items() if k not in _NOT_OF_SOURCE}
-    meta = {**details(mask), **({"iscrowd": True} if mask.iscrowd else {})}
+    meta = {**details(mask, mask_id), **({"iscrowd": True} if mask.iscrowd else {})}
     if known:
         meta["attributes"] = known
     return {

@@ -213,8 +213,11 @@ def write_file(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def details(mask: MaskRecord) -> dict[str, Any]:
-    """What is known of a mask beyond its pixels and category, as `engine_fields` reads it."""
+def details(mask: MaskRecord, mask_id: int | None = None) -> dict[str, Any]:
+    """What is known of a mask beyond its pixels and category, as `engine_fields` reads it.
+
+    mask_id: given, a proposal says it too, so that a corrected file can be held against it.
+    """
     found: dict[str, Any] = {}
     if mask.annotator is not None:
         found["annotator"] = mask.annotator
@@ -232,6 +235,8 @@ def details(mask: MaskRecord) -> dict[str, Any]:
             found["prompt_box"] = list(mask.prompt_box_xywh)
         if mask.box_score is not None:
             found["box_score"] = mask.box_score
+        if mask_id is not None and mask.stage is Stage.SEMI_AUTOMATIC:
+            found["proposal_id"] = mask_id
     return found
 
 
