@@ -5,12 +5,21 @@ is trained on the masks of stage 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sa_engine.detection.card import DetectorCard
+from sa_engine.errors import UsageError
+from sa_engine.model.checkpoint import load_checkpoint, read_card
+from sa_engine.model.device import choose_device
+from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+from sa_engine.training.detector_config import DetectorTrainConfig
 from sa_engine.training.detector_report import DetectorReport
+from sa_engine.training.detector_session import DetectorRequest, train_detector
+from sa_engine.training.distributed import join_world, leave_world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +29,8 @@ class DetectorOptions:
     data: datasets, at least one. weights: by set or stage, as in `TrainOptions`. out: the file.
     model: the name of a model that comes with the engine, whose image encoder the detector stands
         on; not together with `checkpoint`, a weights file. With neither, the engine's own.
-    changes: options by part ("train", "net", "optim", "jitter") and name; those not named keep
-        their defaults.
+    changes: options by part ("train", "net", "losses", "optim", "jitter") and name; those not named
+        keep their defaults.
     device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
     """
 
@@ -44,4 +53,42 @@ def retrain_detector(
 
     Raises UsageError for options or data that cannot work, TrainingError if training cannot go on.
     """
-    raise NotImplementedError
+    if options.model is not None and options.checkpoint is not None:
+        raise UsageError("--model and --checkpoint exclude each other: give one of them")
+    config = build_config(options)
+    checkpoint = options.checkpoint or bundled_model(options.model or DEFAULT_MODEL)
+    world = join_world()
+    try:
+        device = torch.device(choose_device(options.device))
+        if device.type == "cuda":
+            device = torch.device("cuda", world.local_rank)
+            torch.cuda.set_device(device)
+        request = DetectorRequest(
+            sam=load_checkpoint(checkpoint),
+            model_name=read_card(checkpoint).name,
+            data=options.data,
+            out=options.out,
+            config=config,
+            weights=options.weights,
+            name=options.name,
+            data_workers=options.data_workers,
+            device=device,
+            world=world,
+            tensorboard=options.tensorboard,
+        )
+        return train_detector(request, report=report if world.is_main else lambda _: None)
+    finally:
+        leave_world()
+
+
+def build_config(options: DetectorOptions) -> DetectorTrainConfig:
+    """The defaults with the changes. Raises UsageError, naming the option at fault."""
+    config = DetectorTrainConfig()
+    changes = {part: dict(values) for part, values in options.changes.items()}
+    run = changes.pop("train", {})
+    try:
+        for part, values in changes.items():
+            run[part] = replace(getattr(config, part), **values)
+        return replace(config, **run)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

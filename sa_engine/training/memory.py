@@ -1,10 +1,11 @@
 """Whether a batch fits, found out before any time is spent."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
@@ -68,15 +69,6 @@ def bytes_of_one_image(sam: Sam, config: TrainConfig) -> int:
 
 
 def _kept(sam: Sam, config: TrainConfig, *, prompts: int, rounds: int) -> int:
-    from_storages: dict[int, int] = {}
-    weights = {p.untyped_storage().data_ptr() for p in sam.parameters()}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            from_storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     size, cells = config.image_size, config.image_size // LOGIT_STRIDE
     targets = torch.zeros(1, prompts, cells, cells)
     targets[..., : cells // 2, : cells // 2] = 1
@@ -89,11 +81,31 @@ def _kept(sam: Sam, config: TrainConfig, *, prompts: int, rounds: int) -> int:
         torch.zeros(1, dtype=torch.int64),
     )
     few = type(config.rounds)(rounds=rounds, mask_only_rounds=0)
-    # Statistics of normalisation layers must not see this picture, nor the generator move.
-    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(pack, _same):
-        was_training = sam.training
-        result = run_rounds(sam.eval(), batch, config=few, weights=config.losses, step=0)
-        sam.train(was_training)
+
+    def step() -> object:
+        # Statistics of normalisation layers must not see this picture, nor the generator move.
+        with torch.random.fork_rng(devices=[]):
+            was_training = sam.training
+            result = run_rounds(sam.eval(), batch, config=few, weights=config.losses, step=0)
+            sam.train(was_training)
+            return result
+
+    return kept_bytes(sam, step)
+
+
+def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
+    """What a forward pass keeps for its backward pass, the module's own weights aside."""
+    from_storages: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            from_storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, _same):
+        result = forward()
         # The graph must live while storages are counted: freed ones would be counted twice over.
         del result
     return sum(from_storages.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.errors import UsageError
+from sa_engine.training.detector_report import DetectorReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class MetricsLog:
                 ) from error
             self._events = module.SummaryWriter(str(folder))
 
-    def write(self, report: StepReport) -> None:
+    def write(self, report: StepReport | DetectorReport) -> None:
         """Append one report."""
         values = dataclasses.asdict(report)
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,30 +5,31 @@ resumed one. A step takes the next `batch` positions, so the state of the data o
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
-from sa_engine.training.samples import Sample
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class SampleSource(Protocol):
+class SampleSource(Protocol[T_co]):
     """A set of pictures that can be drawn from."""
 
     @property
     def name(self) -> str:
         """The set's name."""
 
-    def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
-        """A random picture of the set, augmented, with its first prompts."""
+    def draw(self, rng: np.random.Generator, *, key: int) -> T_co:
+        """A random picture of the set, augmented, with what training needs to know of it."""
 
 
-class Mixture(TorchDataset[Sample]):
+class Mixture(TorchDataset[T], Generic[T]):
     """Several sources, drawn from by weight."""
 
     def __init__(
-        self, sources: Sequence[SampleSource], weights: Sequence[float], *, seed: int
+        self, sources: Sequence[SampleSource[T]], weights: Sequence[float], *, seed: int
     ) -> None:
         if not sources or len(sources) != len(weights):
             raise ValueError(
@@ -41,7 +42,7 @@ class Mixture(TorchDataset[Sample]):
         self._shares = np.cumsum(np.asarray(weights, dtype=np.float64) / total)
         self._seed = seed
 
-    def __getitem__(self, position: int) -> Sample:
+    def __getitem__(self, position: int) -> T:
         rng = np.random.default_rng([self._seed, position])
         chosen = int(np.searchsorted(self._shares, rng.random(), side="right"))
         source = self._sources[min(chosen, len(self._sources) - 1)]

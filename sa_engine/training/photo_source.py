@@ -43,8 +43,8 @@ class JitterConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """What of a picture is shown: source pixels x0..x1, y0..y1, resized to size_hw."""
+class Window:
+    """What of a picture is shown: source pixels x0..x1, y0..y1, at size_hw, mirrored if flipped."""
 
     x0: int
     y0: int
@@ -54,6 +54,7 @@ class _Window:
     flipped: bool
 
     def cut(self, array: NDArray[np.uint8], *, nearest: bool = False) -> NDArray[np.uint8]:
+        """A picture or a mask as shown, (h, w, ...) uint8."""
         piece = array[self.y0 : self.y1, self.x0 : self.x1]
         smooth = cv2.INTER_AREA if self.size_hw[0] < piece.shape[0] else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST if nearest else smooth
@@ -84,11 +85,11 @@ class PhotoSource:
         while True:
             record = self.records[int(rng.integers(len(self.records)))]
             for _ in range(4):
-                window = self._window(record, rng)
+                window = draw_window(record, rng, size=self.size, jitter=self.jitter)
                 masks = self._masks(record, window, rng)
                 if masks:
                     rgb = window.cut(self.dataset.read_rgb(record))
-                    rgb = _relight(rgb, self.jitter, rng)
+                    rgb = relight(rgb, self.jitter, rng)
                     return build_sample(
                         rgb, masks, size=self.size, config=self.prompts, rng=rng, key=key
                     )
@@ -101,28 +102,11 @@ class PhotoSource:
         weighted = sum(n * self.stage_weights.get(stage, 1.0) for stage, n in counts.items())
         return weighted / counts.total()
 
-    def _window(self, record: ImageRecord, rng: np.random.Generator) -> _Window:
-        jitter = self.jitter
-        scale = np.exp(rng.uniform(np.log(jitter.min_scale), np.log(jitter.max_scale)))
-        zoom = scale * self.size / max(record.width, record.height)
-        stretch = np.exp(rng.normal(scale=jitter.aspect) / 2) if jitter.aspect else 1.0
-        zoom_x, zoom_y = zoom * stretch, zoom / stretch
-        width = min(record.width, max(1, round(self.size / zoom_x)))
-        height = min(record.height, max(1, round(self.size / zoom_y)))
-        x0 = int(rng.integers(0, record.width - width + 1))
-        y0 = int(rng.integers(0, record.height - height + 1))
-        shown = (
-            min(self.size, max(1, round(height * zoom_y))),
-            min(self.size, max(1, round(width * zoom_x))),
-        )
-        flipped = bool(rng.random() < jitter.flip_probability)
-        return _Window(x0, y0, x0 + width, y0 + height, shown, flipped)
-
     def _masks(
-        self, record: ImageRecord, window: _Window, rng: np.random.Generator
+        self, record: ImageRecord, window: Window, rng: np.random.Generator
     ) -> list[NDArray[np.bool_]]:
         """Masks with enough to see in the window, as drawn in it."""
-        candidates = [m for m in record.annotations if not m.iscrowd and _meets(m, window)]
+        candidates = [m for m in record.annotations if not m.iscrowd and meets(m, window)]
         if not candidates:
             return []
         weights = np.array(
@@ -147,6 +131,26 @@ class PhotoSource:
         return chosen
 
 
+def draw_window(
+    record: ImageRecord, rng: np.random.Generator, *, size: int, jitter: JitterConfig
+) -> Window:
+    """A random part of a picture at a random scale, for an input of `size` pixels a side."""
+    scale = np.exp(rng.uniform(np.log(jitter.min_scale), np.log(jitter.max_scale)))
+    zoom = scale * size / max(record.width, record.height)
+    stretch = np.exp(rng.normal(scale=jitter.aspect) / 2) if jitter.aspect else 1.0
+    zoom_x, zoom_y = zoom * stretch, zoom / stretch
+    width = min(record.width, max(1, round(size / zoom_x)))
+    height = min(record.height, max(1, round(size / zoom_y)))
+    x0 = int(rng.integers(0, record.width - width + 1))
+    y0 = int(rng.integers(0, record.height - height + 1))
+    shown = (
+        min(size, max(1, round(height * zoom_y))),
+        min(size, max(1, round(width * zoom_x))),
+    )
+    flipped = bool(rng.random() < jitter.flip_probability)
+    return Window(x0, y0, x0 + width, y0 + height, shown, flipped)
+
+
 def usable_records(dataset: Dataset, name: str) -> list[ImageRecord]:
     """Records of pictures with at least one mask that is not a crowd.
 
@@ -162,15 +166,16 @@ def usable_records(dataset: Dataset, name: str) -> list[ImageRecord]:
     return records
 
 
-def _meets(mask: MaskRecord, window: _Window) -> bool:
+def meets(mask: MaskRecord, window: Window) -> bool:
     """Whether a mask's box overlaps the window."""
     x, y, width, height = mask.bbox_xywh
     return x < window.x1 and x + width > window.x0 and y < window.y1 and y + height > window.y0
 
 
-def _relight(
+def relight(
     rgb: NDArray[np.uint8], jitter: JitterConfig, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
+    """A picture in other light: brightness, contrast, hue, grey."""
     if not jitter.colour and not jitter.grey_probability:
         return rgb
     picture = rgb.astype(np.float32)

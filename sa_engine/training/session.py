@@ -25,6 +25,7 @@ from sa_engine.training.metrics import StepReport
 from sa_engine.training.mixture import Mixture, SampleSource
 from sa_engine.training.photo_source import PhotoSource, usable_records
 from sa_engine.training.recipes import Recipe
+from sa_engine.training.samples import Sample
 from sa_engine.training.scene_source import SceneSource
 from sa_engine.training.scenes import Rgb
 from sa_engine.training.trainer import RunPaths, Trainer
@@ -65,7 +66,7 @@ class TrainRequest:
 class TrainingData:
     """Sets ready to draw from: their sources and weights; digests by name; a line on each."""
 
-    sources: list[SampleSource]
+    sources: list[SampleSource[Sample]]
     weights: list[float]
     digests: dict[str, str]
     lines: tuple[str, ...]
@@ -116,24 +117,8 @@ def train_sam(
 def open_data(request: TrainRequest) -> TrainingData:
     """Open every set and check the weights. Raises UsageError with the name at fault."""
     recipe = request.recipe
-    datasets = {path.resolve().name: Dataset(path) for path in request.data}
-    if len(datasets) < len(request.data):
-        raise UsageError(
-            "two datasets have the same folder name; rename one, as weights go by name"
-        )
-    known = {*datasets, *(stage.value for stage in Stage)}
-    for name, weight in request.weights.items():
-        if name not in known:
-            raise UsageError(
-                f"--weight names {name!r}, which is neither a set nor a stage; "
-                f"there are {', '.join(sorted(known))}"
-            )
-        if not weight >= 0 or math.isinf(weight):
-            raise UsageError(f"--weight {name}={weight}: give a number of at least 0")
-    stages = {
-        stage: request.weights[stage.value] for stage in Stage if stage.value in request.weights
-    }
-    sources: list[SampleSource] = []
+    datasets, stages = open_sets(request.data, request.weights)
+    sources: list[SampleSource[Sample]] = []
     weights: list[float] = []
     digests: dict[str, str] = {}
     lines: list[str] = []
@@ -162,6 +147,31 @@ def open_data(request: TrainRequest) -> TrainingData:
     if sum(weights) <= 0 < len(weights):
         raise UsageError("every set has weight 0; give one of them a weight above 0")
     return _with_scenes(recipe, TrainingData(sources, weights, digests, tuple(lines)), photos)
+
+
+def open_sets(
+    data: Sequence[Path], weights: Mapping[str, float]
+) -> tuple[dict[str, Dataset], dict[Stage, float]]:
+    """Datasets by their folders' names, and the weights that name stages.
+
+    Raises UsageError for two sets of one name, or a weight of an unknown name or below 0.
+    """
+    datasets = {path.resolve().name: Dataset(path) for path in data}
+    if len(datasets) < len(data):
+        raise UsageError(
+            "two datasets have the same folder name; rename one, as weights go by name"
+        )
+    known = {*datasets, *(stage.value for stage in Stage)}
+    for name, weight in weights.items():
+        if name not in known:
+            raise UsageError(
+                f"--weight names {name!r}, which is neither a set nor a stage; "
+                f"there are {', '.join(sorted(known))}"
+            )
+        if not weight >= 0 or math.isinf(weight):
+            raise UsageError(f"--weight {name}={weight}: give a number of at least 0")
+    stages = {stage: weights[stage.value] for stage in Stage if stage.value in weights}
+    return datasets, stages
 
 
 def _with_scenes(recipe: Recipe, data: TrainingData, photos: Sequence[Rgb]) -> TrainingData:

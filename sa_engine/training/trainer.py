@@ -116,7 +116,7 @@ class Trainer:
     def __init__(
         self,
         sam: Sam,
-        mixture: Mixture,
+        mixture: Mixture[Sample],
         *,
         config: TrainConfig,
         paths: RunPaths,

@@ -1,0 +1,91 @@
+"""The frozen image encoder as the detector sees it: its embedding and its finer early maps.
+
+The embedding has a cell for 16 x 16 pixels of the model's input, which is coarse for small objects
+where the input is small. TinyViT passes through maps of strides 4 and 8 on its way; they come at no
+further cost. The plain ViTs have one resolution throughout: for them finer maps are made by
+upsampling (Li et al., "Exploring Plain Vision Transformer Backbones", 2022).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sa_engine.model.sam import Sam
+from sa_engine.model.tiny_vit import Stage, TinyVit
+
+EMBEDDING_STRIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """B images as the encoder sees them.
+
+    embedding_BCHW: (B, C, S/16, S/16), as `Sam.encode_image` gives it.
+    finer: the encoder's own maps of smaller strides, (B, C', S/stride, S/stride), by stride.
+    """
+
+    embedding_BCHW: Tensor
+    finer: dict[int, Tensor]
+
+
+def finer_channels(sam: Sam) -> dict[int, int]:
+    """The channels of the maps of smaller strides that `encode` gives, by stride; none for ViTs."""
+    encoder = sam.image_encoder
+    if not isinstance(encoder, TinyVit):
+        return {}
+    channels: dict[int, int] = {}
+    stride = 4
+    for stage in encoder.layers:
+        assert isinstance(stage, Stage)
+        if stage.downsample is None or stride >= EMBEDDING_STRIDE:
+            break
+        step: Any = stage.downsample
+        channels[stride] = int(step.conv1.c.weight.shape[1])
+        stride *= int(step.conv2.c.stride[0])
+    return channels
+
+
+def encode(sam: Sam, images_B3SS: Tensor) -> Encoded:
+    """Encode preprocessed images once, for the detector and the mask decoder alike.
+
+    images_B3SS: as `Sam.encode_image` takes them; the embedding is the same to the last bit.
+    """
+    encoder = sam.image_encoder
+    if not isinstance(encoder, TinyVit):
+        return Encoded(sam.encode_image(images_B3SS), {})
+    dtype = next(encoder.parameters()).dtype
+    x = encoder.patch_embed(images_B3SS.to(dtype).contiguous(memory_format=torch.channels_last))
+    side = images_B3SS.shape[-1]
+    finer: dict[int, Tensor] = {}
+    for stage in encoder.layers:
+        assert isinstance(stage, Stage)
+        for block in stage.blocks:
+            x = block(x)
+        stride = side // x.shape[-1]
+        if stride < EMBEDDING_STRIDE:
+            finer[stride] = x
+        if stage.downsample is not None:
+            x = stage.downsample(x)
+    return Encoded(encoder.neck(x), finer)
+
+
+def encoder_digest(sam: Sam) -> str:
+    """Hex SHA-256 of the image encoder's weights: what a detector belongs to.
+
+    Weights are taken in float16, so that a file stored in half precision and the one that it was
+    made from are the same encoder; a decoder trained further changes nothing.
+
+    Raises ValueError for a model that was cast to another precision already.
+    """
+    digest = hashlib.sha256(f"{sam.variant} {sam.image_size}\n".encode("ascii"))
+    for name, value in sorted(sam.image_encoder.state_dict().items()):
+        if not value.is_floating_point():
+            continue
+        if value.dtype not in (torch.float32, torch.float16):
+            raise ValueError(f"the encoder's {name} is {value.dtype}; take the digest before casts")
+        digest.update(f"{name} {tuple(value.shape)}\n".encode("ascii"))
+        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()

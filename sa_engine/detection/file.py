@@ -1,0 +1,146 @@
+"""A detector on disk: safetensors with one metadata entry, its `DetectorCard`."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from sa_engine.detection.card import DetectorCard
+from sa_engine.detection.config import DetectorConfig
+from sa_engine.detection.encoder import encoder_digest, finer_channels
+from sa_engine.detection.network import Detector
+from sa_engine.errors import CheckpointError, UsageError
+from sa_engine.model.sam import Sam
+
+CARD_KEY = "sa_engine_detector_card"
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+"""Detectors that come with the engine, each under the name of its model."""
+
+
+def build_detector(config: DetectorConfig, sam: Sam) -> Detector:
+    """A detector for a model's image encoder, random weights."""
+    return Detector(
+        config,
+        image_size=sam.image_size,
+        embedding_channels=embedding_channels(sam),
+        finer_channels=finer_channels(sam),
+    )
+
+
+def save_detector(
+    detector: Detector, path: Path | str, card: DetectorCard, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the file, whole or not at all; same detector and card, same bytes."""
+    path = Path(path)
+    tensors = {
+        name: value.detach().cpu().to(dtype).contiguous()
+        for name, value in detector.state_dict().items()
+    }
+    # One metadata entry: the writer puts several in no fixed order.
+    data = safetensors.torch.save(tensors, metadata={CARD_KEY: card.to_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_detector_card(path: Path | str) -> DetectorCard:
+    """The card of a detector's file.
+
+    Raises UsageError if there is no such file, CheckpointError if it does not hold a detector.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the detector's file itself")
+    if not path.exists():
+        raise UsageError(
+            f"there is no detector {path}; `sa-engine train detector --out {path}` makes one"
+        )
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata: Any = file.metadata()
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    text = (metadata or {}).get(CARD_KEY)
+    if text is None:
+        raise CheckpointError(
+            f"{path} holds no detector (its metadata has no {CARD_KEY}); "
+            "give a file that `sa-engine train detector` wrote"
+        )
+    return DetectorCard.from_json(text)
+
+
+def load_detector(path: Path | str, sam: Sam) -> Detector:
+    """Load a detector for inference on `sam`, float32, on the CPU.
+
+    sam: as it was loaded, before any cast: its encoder's weights are compared with the card.
+
+    Raises UsageError if there is no such file, CheckpointError if it holds no detector, or one for
+    another image encoder.
+    """
+    path = Path(path)
+    card = read_detector_card(path)
+    _check_encoder(card, sam, path)
+    try:
+        config = DetectorConfig(**card.net)
+        tensors = safetensors.torch.load_file(path)
+    except (TypeError, ValueError, safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} does not hold a whole detector: {error}") from error
+    detector = build_detector(config, sam)
+    expected = detector.state_dict()
+    wrong = sorted(
+        name
+        for name in {*tensors, *expected}
+        if name not in tensors
+        or name not in expected
+        or tensors[name].shape != expected[name].shape
+    )
+    if wrong:
+        shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise CheckpointError(
+            f"{path} does not hold a whole detector: missing or misshapen {shown}"
+        )
+    detector.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return detector.eval()
+
+
+def bundled_detector(model: str) -> Path | None:
+    """The detector that comes with a bundled model, if there is one."""
+    path = WEIGHTS_DIR / f"{model}.safetensors"
+    return path if path.is_file() else None
+
+
+def net_options(config: DetectorConfig) -> dict[str, Any]:
+    """A network's options for its card."""
+    return asdict(config)
+
+
+def _check_encoder(card: DetectorCard, sam: Sam, path: Path) -> None:
+    there = f"{card.variant} at {card.image_size} px"
+    here = f"{sam.variant} at {sam.image_size} px"
+    if there != here:
+        what = f"it is for a {there}, this model is a {here}"
+    elif card.encoder_sha256 != (found := encoder_digest(sam)):
+        what = f"it is for encoder {card.encoder_sha256[:12]}, this model has {found[:12]}"
+    else:
+        return
+    raise CheckpointError(
+        f"the detector {path} belongs to another image encoder, that of {card.model!r}: {what}. "
+        "Give that model, or train a detector for this one: sa-engine train detector"
+    )
+
+
+def embedding_channels(sam: Sam) -> int:
+    """Of the encoder's neck, whose last layer is a normalisation."""
+    neck: Any = sam.image_encoder.neck
+    return int(neck[-1].weight.shape[0])
