@@ -1,18 +1,23 @@
 """`sa-engine evaluate`: measure a model on datasets."""
 
 import dataclasses
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-from tqdm import tqdm
 
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
-from sa_engine.cli.options import all_of, model_options
-from sa_engine.dataset.reader import Dataset
+from sa_engine.cli.evaluate_boxes import boxes
+from sa_engine.cli.evaluate_shared import (
+    bar,
+    load_model,
+    open_sets,
+    precision_name,
+    set_options,
+    write,
+)
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
 from sa_engine.evaluation.calibration import calibrate, calibration_table
@@ -25,35 +30,13 @@ from sa_engine.evaluation.proposals import (
     evaluate_proposals,
     proposal_config,
 )
-from sa_engine.evaluation.results import read_rows, write_rows
+from sa_engine.evaluation.results import read_rows
 from sa_engine.evaluation.segmenters import Segmenter
 from sa_engine.evaluation.summary import layout, summarise, table
-from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.predictor import Predictor
-from sa_engine.model.sam import Sam
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
-
-T = TypeVar("T")
 
 METHODS = ("model", "region-growing", "grabcut")
-
-set_options = all_of(
-    click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    model_options,
-    click.option(
-        "--image-size",
-        type=click.IntRange(min=16),
-        help="Side of the model's input, pixels.  [default: the weights' own]",
-    ),
-    click.option(
-        "--max-images", type=click.IntRange(min=1), help="Images of a set, evenly spaced."
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="Write a Parquet file, a row for each mask."
-    ),
-    click.option("--markdown", is_flag=True, help="Print Markdown tables."),
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -112,11 +95,11 @@ def points(
         max_masks=max_masks,
         seed=seed,
     )
-    opened = _open(datasets)
+    opened = open_sets(datasets)
     segmenters: list[Segmenter] = []
     for method in methods or METHODS:
         if method == "model":
-            sam, name = _load(options)
+            sam, name = load_model(options)
             device = choose_device(options["device"])
             predictor = Predictor(sam, device, choose_precision(options["precision"], device))
             segmenters.append(ModelSegmenter(predictor, name=name))
@@ -126,10 +109,10 @@ def points(
     for set_name, dataset in opened.items():
         total = len(chosen_images(dataset, set_name, max_images))
         made = evaluate_points(dataset, set_name, segmenters=segmenters, config=config)
-        for part in _bar(made, total, set_name):
+        for part in bar(made, total, set_name):
             scores.extend(part)
     _print_scores(scores, markdown=markdown)
-    _write(out, scores)
+    write(out, scores)
 
 
 @command.command("table", epilog="An example:  sa-engine evaluate table rows.parquet other.parquet")
@@ -178,14 +161,14 @@ def proposals(
     Average recall over IoU 0.5 to 0.95 with the first 100 and 1000 masks of an image, as the paper
     ranks them; by size as COCO does.
     """
-    opened = _open(datasets)
-    sam, _ = _load(options)
+    opened = open_sets(datasets)
+    sam, _ = load_model(options)
     device = choose_device(options["device"])
     generator = MaskGenerator(
         sam,
         proposal_config(GeneratorConfig(points_per_side=points_per_side)),
         device=str(device),
-        precision=_precision_name(options["precision"], str(device)),
+        precision=precision_name(options["precision"], str(device)),
     )
     lines: list[list[str]] = []
     found: list[Found] = []
@@ -195,19 +178,14 @@ def proposals(
         made = evaluate_proposals(
             dataset, set_name, generate=generator.generate, max_images=max_images
         )
-        for part in _bar(made, total, set_name):
+        for part in bar(made, total, set_name):
             of_set.extend(part)
         for size, recall in average_recall(of_set).items():
             numbers = [f"{recall.objects:,}", f"{recall.at_100:.3f}", f"{recall.at_1000:.3f}"]
             lines.append([set_name, size, *numbers])
         found.extend(of_set)
     click.echo(layout(["set", "size", "objects", "AR@100", "AR@1000"], lines, markdown=markdown))
-    _write(out, found)
-
-
-def _precision_name(name: str, device: str) -> str:
-    names = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
-    return names[str(choose_precision(name, choose_device(device)))]
+    write(out, found)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -219,44 +197,4 @@ def _counts(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _open(paths: Sequence[Path]) -> dict[str, Dataset]:
-    """Datasets by a short name: the folder's, with its parent's where two are the same."""
-    names = [path.resolve().name for path in paths]
-    opened: dict[str, Dataset] = {}
-    for path, name in zip(paths, names, strict=True):
-        unique = name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
-        if unique in opened:
-            raise UsageError(f"{path} is given twice, or two sets have the same name {unique}")
-        opened[unique] = Dataset(path)
-    for name, dataset in opened.items():
-        chosen_images(dataset, name, None)
-    return opened
-
-
-def _load(options: dict[str, Any]) -> tuple[Sam, str]:
-    if options["checkpoint"] is not None and options["model"] is not None:
-        raise UsageError("give --model or --checkpoint, not both")
-    if options["checkpoint"] is not None:
-        path = Path(options["checkpoint"])
-        name = path.stem
-    else:
-        name = options["model"] or DEFAULT_MODEL
-        path = bundled_model(name)
-    return load_checkpoint(path, image_size=options["image_size"]), name
-
-
-def _bar(parts: Iterable[T], total: int, title: str) -> Iterable[T]:
-    return tqdm(
-        parts,
-        total=total,
-        desc=title,
-        unit="img",
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )
-
-
-def _write(out: Path | None, rows: Sequence[Any]) -> None:
-    if out is not None:
-        write_rows(out, rows)
-        click.echo(f"\n{out}: {len(rows)} rows")
+command.add_command(boxes)

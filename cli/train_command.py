@@ -14,7 +14,8 @@ from sa_engine.cli.options import (
     options_from,
     take,
 )
-from sa_engine.errors import UsageError
+from sa_engine.cli.train_detector import detector
+from sa_engine.cli.weights import data_options, parse_weights
 from sa_engine.model.variants import VARIANTS
 from sa_engine.pipelines.retrain import TrainOptions, build_recipe, retrain
 from sa_engine.training.config import OptimConfig, TrainConfig
@@ -75,21 +76,7 @@ def command() -> None:
     cls=GroupedCommand,
     epilog="Several processes:  torchrun --nproc-per-node 2 -m sa_engine train sam ...",
 )
-@click.option(
-    "--data",
-    "data",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A dataset to train on; may be given several times.",
-)
-@click.option(
-    "--weight",
-    "weight",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="How often a set, or the masks of a stage, are drawn, as coco=20 or manual=10. "
-    "A set without one has the square root of its number of images.",
-)
+@data_options
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The weights file to write."
 )
@@ -176,7 +163,7 @@ def sam(
         changes["train"]["compile_encoder"] = True
     if norms_per_process:
         changes["train"]["sync_norms"] = False
-    request = TrainOptions(data=data, weights=_weights(weight), changes=changes, **options)
+    request = TrainOptions(data=data, weights=parse_weights(weight), changes=changes, **options)
     bar = TrainBar(build_recipe(request).train.steps)
     card = retrain(request, report=bar.report)
     click.echo(
@@ -186,17 +173,4 @@ def sam(
     )
 
 
-def _weights(texts: tuple[str, ...]) -> dict[str, float]:
-    """`name=number` texts as a mapping."""
-    weights: dict[str, float] = {}
-    for text in texts:
-        name, equals, number = text.partition("=")
-        try:
-            weights[name] = float(number)
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise UsageError(
-                f"--weight {text!r} is not NAME=NUMBER; an example: --weight manual=10"
-            )
-    return weights
+command.add_command(detector)

@@ -71,7 +71,7 @@ def evaluate_proposals(
 ) -> Iterator[list[Found]]:
     """Make all masks of each picture and match them with the known ones; yields by picture."""
     for record in chosen_images(dataset, name, max_images):
-        made = sorted(generate(dataset.read_rgb(record)), key=_rank, reverse=True)
+        made = sorted(generate(dataset.read_rgb(record)), key=mask_rank, reverse=True)
         known = [(i, m) for i, m in enumerate(record.annotations) if not m.iscrowd and m.area]
         ious = rle.iou_matrix(
             [m.segmentation for m in made[:1000]], [m.segmentation for _, m in known]
@@ -124,5 +124,6 @@ def _recall(ious: NDArray[np.float64]) -> float:
     return float(np.mean([(ious >= t - 1e-9).mean() for t in THRESHOLDS]))
 
 
-def _rank(mask: MaskRecord) -> float:
+def mask_rank(mask: MaskRecord) -> float:
+    """The mean of predicted IoU and stability: the paper's order of proposals."""
     return ((mask.predicted_iou or 0.0) + (mask.stability_score or 0.0)) / 2

@@ -21,7 +21,8 @@ class DetectorLossConfig:
 
     box_weight: of the boxes' loss beside the scores', >= 0.
     places_per_object: most places that answer for one object, >= 1.
-    score_power, iou_power: how much score and IoU count when places are chosen, >= 0.
+    score_power: how much a place's score counts when places are chosen, >= 0.
+    iou_power: how much the IoU of its box counts there, >= 0.
     negative_weight: of places without an object, >= 0.
     focus: power of a wrong score in its own weight, >= 0; 0 weighs all places alike.
     """

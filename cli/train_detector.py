@@ -1,0 +1,123 @@
+"""`sa-engine train detector`: train the box detector of stage 2."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from sa_engine.cli.options import (
+    GroupedCommand,
+    all_of,
+    option,
+    option_names,
+    options_from,
+    take,
+)
+from sa_engine.cli.weights import data_options, parse_weights
+from sa_engine.detection.config import DetectorConfig
+from sa_engine.pipelines.retrain_detector import DetectorOptions, build_config, retrain_detector
+from sa_engine.training.detector_config import (
+    DetectorJitterConfig,
+    DetectorOptimConfig,
+    DetectorTrainConfig,
+)
+from sa_engine.training.detector_losses import DetectorLossConfig
+from sa_engine.training.detector_report import DetectorReport
+
+_PARTS = {
+    "train": (DetectorTrainConfig, "Run"),
+    "net": (DetectorConfig, "Network"),
+    "losses": (DetectorLossConfig, "Losses"),
+    "optim": (DetectorOptimConfig, "Optimizer"),
+    "jitter": (DetectorJitterConfig, "Pictures"),
+}
+
+
+class DetectorBar:
+    """A bar with loss, IoU of the boxes and pictures/s; silent off a terminal."""
+
+    def __init__(self, steps: int) -> None:
+        self._bar: tqdm[Any] = tqdm(
+            total=steps,
+            desc="train detector",
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+        self._begun = False
+
+    def report(self, made: DetectorReport) -> None:
+        """Show one report."""
+        if not self._begun:
+            # Steps of an earlier, stopped run do not count towards the rate.
+            self._bar.initial = self._bar.n = made.step
+            self._begun = True
+        self._bar.set_postfix_str(
+            f"loss {made.loss:.3f}, box IoU {made.box_iou:.3f}, {made.images_per_s:.1f} img/s",
+            refresh=False,
+        )
+        self._bar.update(made.step - self._bar.n)
+        if made.step == self._bar.total:
+            self._bar.close()
+
+
+@click.command(
+    cls=GroupedCommand,
+    epilog="An example:  sa-engine train detector --data out/manual --steps 2000 "
+    "--out out/detector.safetensors",
+)
+@data_options
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The detector's file to write."
+)
+@click.option("--name", default="", help="The detector's name on its card.  [default: the file's]")
+@option(
+    "--model",
+    group="Model",
+    metavar="NAME",
+    help="The model whose frozen image encoder the detector stands on (`sa-engine model list`).  "
+    "[default: vit_t]",
+)
+@option(
+    "--checkpoint",
+    group="Model",
+    type=click.Path(path_type=Path),
+    help="A weights file instead: the engine's safetensors or a public SAM .pth.",
+)
+@option(
+    "--device",
+    group="Model",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where the detector trains; auto takes a GPU when there is one.",
+)
+@click.option(
+    "--data-workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that prepare images beside the training.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files, too.")
+@all_of(*(options_from(config, group) for config, group in _PARTS.values()))
+def detector(data: tuple[Path, ...], weight: tuple[str, ...], **options: Any) -> None:
+    """Train the box detector of stage 2 and write it with its card.
+
+    It finds objects of one category, "object", on a model's frozen image encoder, and works with
+    models of that very encoder alone. The same command again goes on with a run that was stopped.
+    """
+    changes = {
+        part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}
+        for part, (config, _) in _PARTS.items()
+    }
+    request = DetectorOptions(data=data, weights=parse_weights(weight), changes=changes, **options)
+    bar = DetectorBar(build_config(request).steps)
+    card = retrain_detector(request, report=bar.report)
+    click.echo(
+        f"{request.out}: a detector for {card.model} ({card.variant} at {card.image_size} px, "
+        f"encoder {card.encoder_sha256[:12]}), "
+        f"training box IoU {card.results.get('training_box_iou', 0):.3f}"
+    )
