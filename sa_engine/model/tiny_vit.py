@@ -15,6 +15,7 @@ from sa_engine.model.layers import (
     from_windows,
     to_windows,
 )
+from sa_engine.model.strips import Rows, in_strips
 
 
 class ConvNorm(nn.Sequential):
@@ -45,7 +46,29 @@ class ConvNorm(nn.Sequential):
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         weight = (self.c.weight * scale[:, None, None, None]).to(x_BCHW.dtype)
         bias = (bn.bias - bn.running_mean * scale).to(x_BCHW.dtype)
+        if weight.shape[2:] == (1, 1):
+            # Channels lie last in memory: a plain matrix product, which convolutions only sometimes
+            # find on a CPU.
+            product = F.linear(x_BCHW.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias)
+            return product.permute(0, 3, 1, 2)
         return F.conv2d(x_BCHW, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
+
+
+class RowsConv(ConvNorm):
+    """A 3 by 3 convolution that can be asked for some rows of its output."""
+
+    def needed(self, rows: Rows, height: int) -> Rows:
+        """The input's rows, of `height`, that `of_rows` wants for these rows of the output."""
+        stride = self.c.stride[0]
+        stop = stride * rows[1] + (1 if stride == 1 else 0)
+        return max(stride * (rows[0] - 1), 0), min(stop, height)
+
+    def of_rows(self, x_BCHW: Tensor, rows: Rows) -> Tensor:
+        """Rows of the output from the input's rows that `needed` names."""
+        # The row above the first one was computed without what lies above it: it is cut off.
+        first = min(rows[0], 1)
+        out: Tensor = self(x_BCHW)
+        return out[:, :, first : first + rows[1] - rows[0]]
 
 
 class PatchEmbed(nn.Module):
@@ -54,14 +77,23 @@ class PatchEmbed(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.seq = nn.Sequential(
-            ConvNorm(3, channels // 2, kernel=3, stride=2),
+            RowsConv(3, channels // 2, kernel=3, stride=2),
             nn.GELU(),
-            ConvNorm(channels // 2, channels, kernel=3, stride=2),
+            RowsConv(channels // 2, channels, kernel=3, stride=2),
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.seq(x_BCHW)
-        return out
+        first, _, second = self.seq
+        assert isinstance(first, RowsConv) and isinstance(second, RowsConv)
+        height, width = x_BCHW.shape[2:]
+
+        def compute(rows: Rows) -> Tensor:
+            middle = second.needed(rows, height // 2)
+            top, bottom = first.needed(middle, height)
+            return second.of_rows(F.gelu(first.of_rows(x_BCHW[:, :, top:bottom], middle)), rows)
+
+        row_bytes = len(x_BCHW) * first.c.out_channels * width * x_BCHW.element_size()
+        return in_strips(height // 4, row_bytes, x_BCHW, compute, dim=2, training=self.training)
 
 
 class MobileConv(nn.Module):
@@ -71,14 +103,22 @@ class MobileConv(nn.Module):
         super().__init__()
         hidden = channels * expansion
         self.conv1 = ConvNorm(channels, hidden)
-        self.conv2 = ConvNorm(hidden, hidden, kernel=3, groups=hidden)
+        self.conv2 = RowsConv(hidden, hidden, kernel=3, groups=hidden)
         self.conv3 = ConvNorm(hidden, channels, scale=0.0)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x = F.gelu(self.conv1(x_BCHW))
-        x = F.gelu(self.conv2(x))
-        return F.gelu(x_BCHW + self.drop_path(self.conv3(x)))
+        height, width = x_BCHW.shape[2:]
+
+        def compute(rows: Rows) -> Tensor:
+            top, bottom = self.conv2.needed(rows, height)
+            x = F.gelu(self.conv1(x_BCHW[:, :, top:bottom]))
+            x = F.gelu(self.conv2.of_rows(x, rows))
+            residual = x_BCHW[:, :, rows[0] : rows[1]]
+            return F.gelu(residual + self.drop_path(self.conv3(x)))
+
+        row_bytes = len(x_BCHW) * self.conv1.c.out_channels * width * x_BCHW.element_size()
+        return in_strips(height, row_bytes, x_BCHW, compute, dim=2, training=self.training)
 
 
 class PatchMerging(nn.Module):
@@ -87,16 +127,26 @@ class PatchMerging(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
         super().__init__()
         self.conv1 = ConvNorm(channels_in, channels_out)
-        self.conv2 = ConvNorm(
+        self.conv2 = RowsConv(
             channels_out, channels_out, kernel=3, stride=stride, groups=channels_out
         )
         self.conv3 = ConvNorm(channels_out, channels_out)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x = F.gelu(self.conv1(x_BCHW))
-        x = F.gelu(self.conv2(x))
-        out: Tensor = self.conv3(x)
-        return out
+        height, width = x_BCHW.shape[2:]
+        stride = self.conv2.c.stride[0]
+
+        def compute(rows: Rows) -> Tensor:
+            top, bottom = self.conv2.needed(rows, height)
+            x = F.gelu(self.conv1(x_BCHW[:, :, top:bottom]))
+            x = F.gelu(self.conv2.of_rows(x, rows))
+            out: Tensor = self.conv3(x)
+            return out
+
+        row_bytes = len(x_BCHW) * self.conv1.c.out_channels * width * x_BCHW.element_size() * stride
+        return in_strips(
+            -(-height // stride), row_bytes, x_BCHW, compute, dim=2, training=self.training
+        )
 
 
 class WindowAttention(nn.Module):
@@ -138,9 +188,17 @@ class BlockMlp(nn.Module):
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
-        return out
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        x_NC = x_BHWC.reshape(-1, x_BHWC.shape[-1])
+
+        def compute(rows: Rows) -> Tensor:
+            x = x_NC[rows[0] : rows[1]]
+            out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
+            return out
+
+        row_bytes = self.fc1.out_features * x_NC.element_size()
+        out = in_strips(len(x_NC), row_bytes, x_NC, compute, dim=0, training=self.training)
+        return out.view(x_BHWC.shape)
 
 
 class TinyVitBlock(nn.Module):

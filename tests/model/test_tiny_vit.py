@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sa_engine.model import strips
 from sa_engine.model.tiny_vit import TinyVit
 from sa_engine.model.variants import build_sam
 from tests.model.weights import randomise
@@ -123,6 +124,18 @@ def test_equals_the_published_encoder(encoder: TinyVit, size: int) -> None:
     assert found.shape == (1, 256, size // 16, size // 16)
     expected = PlainTinyVit(encoder.state_dict()).encode(image)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strip_bytes", [1, 1 << 16])
+def test_strips_change_nothing_but_rounding(
+    encoder: TinyVit, strip_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(strips, "STRIP_BYTES", 1 << 40)
+    whole = encoder(images)
+    monkeypatch.setattr(strips, "STRIP_BYTES", strip_bytes)
+    torch.testing.assert_close(encoder(images), whole, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
