@@ -151,18 +151,22 @@ def match_masks(
         position = places.get(mask.attributes.get(PROPOSAL_ID, -1))
         if position is not None and ious[row, position] > 0:
             ranks[row, position] = 1 + ious[row, position]
-    return _one_to_one(ranks, ious)
+    return [
+        None if column is None else Match(column, float(ious[row, column]))
+        for row, column in enumerate(one_to_one(ranks))
+    ]
 
 
-def _one_to_one(ranks: NDArray[np.float64], ious: NDArray[np.float64]) -> list[Match | None]:
-    matches: list[Match | None] = [None] * ranks.shape[0]
-    left = ranks.copy()
+def one_to_one(ranks_RC: NDArray[np.float64]) -> list[int | None]:
+    """For each row a column of its own, the highest rank first; None where only 0 is left."""
+    found: list[int | None] = [None] * ranks_RC.shape[0]
+    left = ranks_RC.copy()
     while left.size and left.max() > 0:
         row, column = (int(i) for i in np.unravel_index(int(left.argmax()), left.shape))
-        matches[row] = Match(column, float(ious[row, column]))
+        found[row] = column
         left[row, :] = 0
         left[:, column] = 0
-    return matches
+    return found
 
 
 def _taken_over(source: MaskRecord, mask: MaskRecord, said: Mapping[str, Any]) -> MaskRecord:
@@ -204,7 +208,10 @@ def _without_id(mask: MaskRecord) -> MaskRecord:
 
 
 class ProposalSet:
-    """The images of a dataset of proposals, to be found by the names that exports gave them.
+    """The images of a dataset of proposals, to be found by name.
+
+    Names are those that exports give them, those of the dataset's own files, and those of their
+    sources, in this order.
 
     Raises UsageError or DatasetError for a path that is no complete dataset.
     """
@@ -212,18 +219,23 @@ class ProposalSet:
     def __init__(self, path: Path) -> None:
         self.dataset = Dataset(path)
         self.digest = self.dataset.digest()
-        names, exported, sources, self._ids = Names(), [], [], []
+        names = Names()
+        exported: list[str] = []
+        stored: list[str] = []
+        sources: list[str] = []
+        self._ids: list[int] = []
         for index in self.dataset.shard_indices:
             columns = self.dataset.columns(index, rows.LIGHT_COLUMNS)
             for values in zip(*columns.values(), strict=True):
                 record = rows.from_light_row(dict(zip(columns, values, strict=True)), ())
                 if record.status is ImageStatus.OK:
                     exported.append(names.of(record))
+                    stored.append(record.file_name)
                     sources.append(record.source)
                     self._ids.append(record.image_id)
         if not self._ids:
             raise UsageError(f"{path} holds no image: give the dataset that was exported")
-        self._exported, self._sources = _names(exported), _names(sources)
+        self._names = [_names(each) for each in (exported, stored, sources)]
 
     def __len__(self) -> int:
         """Images that could be exported."""
@@ -231,7 +243,7 @@ class ProposalSet:
 
     def find(self, listed: ListedImage) -> int | None:
         """The id of the exported image that a corrected file names; None if there is none."""
-        for names in (self._exported, self._sources):
+        for names in self._names:
             found = names.find(listed)
             if isinstance(found, Found):
                 return self._ids[found.position]
