@@ -12,12 +12,14 @@ from sa_engine.automask.generator import MaskGenerator
 from sa_engine.cli.evaluate_boxes import boxes
 from sa_engine.cli.evaluate_shared import (
     bar,
+    change_card,
     load_model,
     open_sets,
     precision_name,
     set_options,
     write,
 )
+from sa_engine.cli.evaluate_thresholds import thresholds
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
 from sa_engine.evaluation.calibration import calibrate, calibration_table
@@ -33,6 +35,7 @@ from sa_engine.evaluation.proposals import (
 from sa_engine.evaluation.results import read_rows
 from sa_engine.evaluation.segmenters import Segmenter
 from sa_engine.evaluation.summary import layout, summarise, table
+from sa_engine.model.checkpoint import read_card
 from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.predictor import Predictor
 
@@ -118,7 +121,12 @@ def points(
 @command.command("table", epilog="An example:  sa-engine evaluate table rows.parquet other.parquet")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
-def table_(files: tuple[Path, ...], markdown: bool) -> None:
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="A weights file: write the figures of its model, named as the file, into its card.",
+)
+def table_(files: tuple[Path, ...], markdown: bool, record: Path | None) -> None:
     """Print the tables of FILES that `evaluate points --out` wrote, put together."""
     scores: list[Score] = []
     for file in files:
@@ -126,6 +134,15 @@ def table_(files: tuple[Path, ...], markdown: bool) -> None:
             raise UsageError(f"there is no file {file}; give what `evaluate points --out` wrote")
         scores.extend(read_rows(file, Score))
     _print_scores(scores, markdown=markdown)
+    if record is not None:
+        figures: dict[str, dict[str, Any]] = {}
+        for row in summarise([s for s in scores if s.method == record.stem]):
+            of_set = figures.setdefault(row.dataset, {})
+            measured = {"own": row.own.mean, "oracle": row.oracle.mean}
+            of_set[row.prompt] = {k: round(v, 4) for k, v in measured.items()}
+        if not figures:
+            raise UsageError(f"no row is of a model named {record.stem}, as {record.name} is")
+        change_card(record, results={**read_card(record).results, "mean_iou": figures})
 
 
 def _print_scores(scores: Sequence[Score], *, markdown: bool) -> None:
@@ -198,3 +215,4 @@ def _counts(text: str) -> tuple[int, ...]:
 
 
 command.add_command(boxes)
+command.add_command(thresholds)

@@ -1,5 +1,6 @@
 """What the subcommands of `sa-engine evaluate` share."""
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.evaluation.results import write_rows
-from sa_engine.model.checkpoint import load_checkpoint
+from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
 from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
@@ -82,6 +83,17 @@ def write(out: Path | None, rows: Sequence[Any]) -> None:
     if out is not None:
         write_rows(out, rows)
         click.echo(f"\n{out}: {len(rows)} rows")
+
+
+def change_card(checkpoint: Path, **changes: Any) -> None:
+    """Replace fields of the card inside an engine's weights file and say so."""
+    if checkpoint.suffix != ".safetensors":
+        raise UsageError(
+            f"{checkpoint} has no card; `sa-engine model convert` makes a file with one"
+        )
+    card = dataclasses.replace(read_card(checkpoint), **changes)
+    save_checkpoint(load_checkpoint(checkpoint), checkpoint, card)
+    click.echo(f"{checkpoint}: card written")
 
 
 def precision_name(name: str, device: str) -> str:

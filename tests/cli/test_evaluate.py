@@ -1,0 +1,78 @@
+"""`sa-engine evaluate` as a user runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sa_engine.cli.main import main
+from sa_engine.model.card import ModelCard
+from sa_engine.model.checkpoint import read_card, save_checkpoint
+from sa_engine.model.variants import build_sam
+from tests.scene_datasets import write_scenes
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("sets") / "scenes", range(2))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    card = ModelCard(name="mine", variant="vit_t", image_size=32, results={"training_loss": 1.0})
+    save_checkpoint(build_sam("vit_t", image_size=32), path, card)
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs `sa-engine` in this process: its exit status and all it printed."""
+
+    def run_here(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(a) for a in arguments])
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out + printed.err
+
+    return run_here
+
+
+def test_thresholds_are_written_to_the_card(run: Run, scenes: Path, weights: Path):
+    code, output = run(
+        "evaluate", "thresholds", scenes, "--checkpoint", weights, "--points-per-side", 3, "--write"
+    )
+    assert code == 0, output
+    assert "recommended: pred_iou_thresh" in output
+    card = read_card(weights)
+    measured = card.results["thresholds"]
+    assert measured["pred_iou_thresh"] == card.pred_iou_thresh
+    assert (measured["sets"], measured["images"]) == (["scenes"], 2)
+    assert card.results["training_loss"] == 1.0
+
+
+def test_figures_are_recorded_in_the_card(run: Run, scenes: Path, weights: Path, tmp_path: Path):
+    rows, base = tmp_path / "rows.parquet", tmp_path / "base.parquet"
+    point = ("evaluate", "points", scenes, "--points", "1", "--boxes")
+    assert run(*point, "--checkpoint", weights, "--method", "model", "--out", rows)[0] == 0
+    assert run(*point, "--method", "region-growing", "--out", base)[0] == 0
+    code, output = run("evaluate", "table", rows, base, "--record", weights)
+    assert code == 0, output
+    assert "region growing" in output
+    figures = json.loads(read_card(weights).to_json())["results"]["mean_iou"]["scenes"]
+    assert set(figures) == {"1 point", "box"}
+    assert 0 <= figures["1 point"]["own"] <= figures["1 point"]["oracle"] <= 1
+
+
+def test_what_cannot_be_written_is_said(run: Run, scenes: Path, weights: Path, tmp_path: Path):
+    code, output = run("evaluate", "thresholds", scenes, "--write")
+    assert code == 2
+    assert "--write needs --checkpoint" in output
+    rows = tmp_path / "rows.parquet"
+    run("evaluate", "points", scenes, "--points", "1", "--method", "grabcut", "--out", rows)
+    code, output = run("evaluate", "table", rows, "--record", weights)
+    assert code == 2
+    assert "no row is of a model named mine" in output
