@@ -35,20 +35,21 @@ def scratch() -> Recipe:
     """From random weights, where the published losses collapse to empty masks.
 
     A balanced loss and a helper that sees the picture alone, no layer decay, few rounds, a moving
-    average of the weights, and pictures that fill the model's input.
+    average of the weights, and pictures that fill the model's input. The learning rate suits its
+    small batch: at 8e-4 such runs stood still where at 2e-4 they went on learning.
     """
     return Recipe(
         train=TrainConfig(
             variant="vit_t",
             image_size=224,
             steps=3000,
-            batch_images=16,
+            batch_images=8,
             drop_path=0.0,
             prompts=PromptConfig(masks_per_image=10, box_probability=0.2, centre_probability=0.5),
             rounds=RoundsConfig(rounds=2, mask_only_rounds=0, single_mask_first=0.3),
             losses=LossWeights(focal=0.0, bce=2.0, dice=1.0, iou=1.0, all_iou=True, similarity=1.0),
             optim=OptimConfig(
-                lr=8e-4,
+                lr=2e-4,
                 betas=(0.9, 0.99),
                 weight_decay=0.05,
                 layer_decay=1.0,

@@ -1,9 +1,9 @@
 """A helper head for training from random weights: which pixels are like the clicked one.
 
-The decoder alone soon learns to draw a blob around the click, finds the picture a nuisance and
-teaches the encoder to say nothing. This head has no other way to please than the picture: from the
-embedding at the click it makes a filter for the upscaled embedding. It shares the decoder's
-upscaling, is thrown away after training and costs next to nothing.
+A decoder alone can please for long by drawing a blob around the click whatever the picture is. This
+head has nothing but the picture: from the embedding at the click it makes a filter for the upscaled
+embedding. It shares the decoder's upscaling, is thrown away after training and costs next to
+nothing. How much of the gain is its own was not measured by itself.
 """
 
 import torch

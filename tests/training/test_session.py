@@ -52,7 +52,7 @@ def test_a_run_writes_weights_with_their_card(tmp_path: Path, scenes: Path, more
     assert card.data[0].startswith("scenes: 4 images, ")
     assert card.data[1].startswith("more: 2 images, ")
     assert card.data[2] == "synthetic scenes: 25% of all samples"
-    assert card.options["train.optim.lr"] == 8e-4
+    assert card.options["train.optim.lr"] == 2e-4
     assert card.results["training_loss"] == pytest.approx(reports[-1].loss)
     sam = load_checkpoint(out)
     assert sam.image_size == 32
