@@ -24,12 +24,12 @@ class ProposalConfig:
     max_mask_area_ratio: masks that cover at least this share of the image go, (0, 1]; 1 keeps all.
     mask_nms_thresh: of two masks with an IoU above this the one with the lower score goes, [0, 1];
         1 keeps all.
-    containment_thresh: the same if this share of the smaller mask lies in the other, [0, 1]; 1
-        keeps all, so that parts may stand beside their wholes.
+    containment_thresh: the same if more than this share of the smaller mask lies in the other,
+        [0, 1]; 1 keeps all, so that parts may stand beside their wholes.
     existing_iou_thresh: masks go if their IoU with a mask that is there already is above this,
         [0, 1]; 1 keeps all.
-    existing_containment_thresh: the same if this share of the smaller of the two lies in the other,
-        [0, 1]; 1 keeps all.
+    existing_containment_thresh: masks go if more than this share of them lies in one mask that is
+        there already, [0, 1]; 1 keeps all, so that parts of it may be proposed.
     existing_box_thresh: boxes do not prompt if their IoU with the box of a mask that is there
         already is above this, [0, 1]; 1 lets all prompt.
 
@@ -48,7 +48,7 @@ class ProposalConfig:
     mask_nms_thresh: float = 0.7
     containment_thresh: float = 1.0
     existing_iou_thresh: float = 0.5
-    existing_containment_thresh: float = 0.9
+    existing_containment_thresh: float = 0.95
     existing_box_thresh: float = 0.8
 
     def __post_init__(self) -> None:

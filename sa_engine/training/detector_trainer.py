@@ -137,9 +137,10 @@ class DetectorTrainer:
             average_gradients(parameters, self._world)
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm))
             if not math.isfinite(norm):
+                loss = float(found.loss.detach())
                 raise TrainingError(
                     f"the loss or its gradient is no longer a number at step {self.step + 1} "
-                    f"(loss {float(found.loss):.4g}, gradient norm {norm:.4g}); the state of an "
+                    f"(loss {loss:.4g}, gradient norm {norm:.4g}); the state of an "
                     f"earlier step is in {self._state}; try a lower --lr or a smaller --clip-norm"
                 )
             self._optimizer.step()
