@@ -20,7 +20,7 @@ from sa_engine.dataset.inputs import Source, SourceList, list_sources, read_sour
 from sa_engine.dataset.manifest import Manifest, Option, open_output
 from sa_engine.dataset.records import ImageRecord, ImageStatus, Stage
 from sa_engine.dataset.stats import complete_shards, parquet_name
-from sa_engine.dataset.storage import LocalFolder, open_folder, sha256_of
+from sa_engine.dataset.storage import Folder, open_folder, sha256_of
 from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
@@ -339,7 +339,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def _report(
-    folder: LocalFolder,
+    folder: Folder,
     manifest: Manifest,
     kind: Format,
     annotations: AnnotationSource,

@@ -9,7 +9,7 @@ import json
 import signal
 from pathlib import Path
 
-from sa_engine.dataset.storage import LocalFolder, explain_write, write_synced
+from sa_engine.dataset.storage import Folder, explain_write, write_synced
 
 MAX_KILLS = 2
 """Workers that an image may kill before it is recorded as failed."""
@@ -43,7 +43,7 @@ def is_fault(exit_code: int | None, oom_kills: OutOfMemoryKills) -> bool:
     return -exit_code in FAULTS
 
 
-def blame(folder: LocalFolder, shard_index: int, image_id: int) -> None:
+def blame(folder: Folder, shard_index: int, image_id: int) -> None:
     """Count a death against the image that was in hand."""
     kills = read_blame(folder, shard_index)
     kills[image_id] = kills.get(image_id, 0) + 1
@@ -54,7 +54,7 @@ def blame(folder: LocalFolder, shard_index: int, image_id: int) -> None:
         temporary.replace(path)
 
 
-def read_blame(folder: LocalFolder, shard_index: int) -> dict[int, int]:
+def read_blame(folder: Folder, shard_index: int) -> dict[int, int]:
     """Deaths by image id; empty for a shard in which nobody died."""
     try:
         content = json.loads(_path(folder, shard_index).read_bytes())
@@ -66,12 +66,12 @@ def read_blame(folder: LocalFolder, shard_index: int) -> dict[int, int]:
         return {0: 1}
 
 
-def forget_blame(folder: LocalFolder, shard_index: int) -> None:
+def forget_blame(folder: Folder, shard_index: int) -> None:
     """The shard is complete."""
     _path(folder, shard_index).unlink(missing_ok=True)
 
 
-def _path(folder: LocalFolder, shard_index: int) -> Path:
+def _path(folder: Folder, shard_index: int) -> Path:
     return folder.scratch / f"sa_{shard_index:06d}.blame"
 
 

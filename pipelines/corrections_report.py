@@ -14,12 +14,10 @@ import pyarrow.parquet as pq
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.stats import parquet_name
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.storage import Folder
 
 
-def proposals_report(
-    folder: LocalFolder, manifest: Manifest, *, num_exported: int
-) -> dict[str, Any]:
+def proposals_report(folder: Folder, manifest: Manifest, *, num_exported: int) -> dict[str, Any]:
     """The part "proposals" of `import-report.json`, from the rows of a complete dataset.
 
     num_exported: images of the dataset of proposals.

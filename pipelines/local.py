@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.shards import clear_scratch
 from sa_engine.dataset.stats import complete_shards, read_stats
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.storage import Folder, open_folder
 from sa_engine.errors import InterruptedRun, SaEngineError
 from sa_engine.pipelines.blame import OutOfMemoryKills, blame, is_fault
 from sa_engine.pipelines.signals import StopRequest, stop_on_signals
@@ -105,7 +105,7 @@ class Workers:
 
 
 def run_here(
-    folder: LocalFolder,
+    folder: Folder,
     annotator: Annotator,
     *,
     reading: Reading,
@@ -127,7 +127,7 @@ def run_here(
 
 
 def run_workers(
-    folder: LocalFolder,
+    folder: Folder,
     annotator: Annotator,
     *,
     reading: Reading,
@@ -154,7 +154,7 @@ class _Watch:
 
     def __init__(
         self,
-        folder: LocalFolder,
+        folder: Folder,
         part: Part,
         progress: Progress | None,
         *,
@@ -196,7 +196,7 @@ class _Watch:
     def summary(self) -> RunSummary:
         """What the complete shards of the part hold now. Tidies up once the dataset is complete."""
         manifest = read_manifest(self._folder)
-        clear_scratch(self._folder.path, manifest)
+        clear_scratch(self._folder.url, manifest)
         failed: Counter[str] = Counter()
         images = masks = 0
         for index in self._complete(manifest):
@@ -226,7 +226,7 @@ class _Watch:
 class _Order:
     """What a worker process is told."""
 
-    path: str
+    url: str
     annotator: Annotator
     reading: Reading
     part: Part
@@ -248,7 +248,7 @@ class _Team:
     """The worker processes of a run."""
 
     def __init__(
-        self, folder: LocalFolder, annotator: Annotator, reading: Reading, workers: Workers
+        self, folder: Folder, annotator: Annotator, reading: Reading, workers: Workers
     ) -> None:
         self._folder, self._annotator, self._reading = folder, annotator, reading
         self._workers = workers
@@ -286,7 +286,7 @@ class _Team:
     def _hire(self, number: int) -> _Member:
         ours, theirs = self._context.Pipe(duplex=False)
         order = _Order(
-            str(self._folder.path),
+            self._folder.url,
             self._annotator,
             self._reading,
             self._workers.part,
@@ -357,7 +357,7 @@ def _serve(order: _Order, pipe: Connection) -> None:
 
         try:
             work(
-                LocalFolder(order.path),
+                open_folder(order.url),
                 order.annotator,
                 reading=order.reading,
                 report=tell,

@@ -19,7 +19,7 @@ from sa_engine.dataset.leases import Lease, claim
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.shards import ShardWriter, pending_shards
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.storage import Folder
 from sa_engine.errors import ImageError, InterruptedRun, SaEngineError
 from sa_engine.pipelines.blame import MAX_KILLS, forget_blame, read_blame
 
@@ -116,7 +116,7 @@ class Part:
 
 
 def work(
-    folder: LocalFolder,
+    folder: Folder,
     annotator: Annotator,
     *,
     reading: Reading,
@@ -132,12 +132,12 @@ def work(
     manifest = read_manifest(folder)
     part = part or Part()
     annotate: Annotate | None = None
-    while mine := [i for i in pending_shards(folder.path, manifest) if i in part]:
+    while mine := [i for i in pending_shards(folder.url, manifest) if i in part]:
         claimed = False
         for shard_index in mine:
             if stop():
                 raise InterruptedRun("the same command continues where it stopped")
-            lease = claim(folder.path, shard_index)
+            lease = claim(folder.url, shard_index)
             if lease is None:
                 continue
             claimed = True
@@ -150,7 +150,7 @@ def work(
 
 
 def _do_shard(
-    folder: LocalFolder,
+    folder: Folder,
     manifest: Manifest,
     lease: Lease,
     annotate: Annotate,
@@ -162,7 +162,7 @@ def _do_shard(
     # Where a worker has died, go carefully: one image at a time, from reading on, so that the next
     # death falls to the image that causes it.
     kills = read_blame(folder, index)
-    with ShardWriter(folder.path, index, manifest=manifest, lease=lease) as writer:
+    with ShardWriter(folder.url, index, manifest=manifest, lease=lease) as writer:
         num_done = len(writer.done)
         report(ShardOpened(index, num_done))
         ids = manifest.image_ids(index)[num_done:]

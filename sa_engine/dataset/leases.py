@@ -7,9 +7,11 @@ the shard is complete, so a worker that was asleep while another took over finds
 When may a claim be taken over?
 * On the machine that holds it, the holder's lock on the file decides: the kernel drops it the
   moment the process dies, and keeps it while it lives, however slow it is.
-* From another machine, or where files cannot be locked, the age of the holder's heartbeat decides:
-  a live holder touches its claim every BEAT_S seconds, and after STALE_S it counts as dead. Both
-  times are the file server's, so clocks need not agree.
+* From another machine that sees the scratch folder, or where files cannot be locked, the age of
+  the holder's heartbeat decides: a live holder touches its claim every BEAT_S seconds, and after
+  STALE_S it counts as dead. Both times are the file server's, so clocks need not agree.
+
+* Machines that share an object store alone see the claims of `shared_claims`, made beside these.
 
 A holder that lost its claim all the same (a machine asleep for over a minute) is told so at its
 next `check`, before it writes. Should it wake between check and write, it writes the same bytes to
@@ -20,6 +22,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import platform
 import re
@@ -29,9 +32,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sa_engine.dataset.scratch import SharedScratch
+from sa_engine.dataset.shared_claims import SharedClaim, claim_shared, own_token, shared_holders
 from sa_engine.dataset.stats import stats_name
-from sa_engine.dataset.storage import LocalFolder, explain_write, open_folder
-from sa_engine.errors import DatasetError
+from sa_engine.dataset.storage import Folder, explain_write, open_folder
+from sa_engine.errors import DatasetError, SaEngineError
 
 STALE_S = 60.0
 """A holder on another machine counts as dead after this many seconds without a heartbeat."""
@@ -68,7 +73,13 @@ class Lease:
     """A claim that is held; a context manager that gives it up. See `claim`."""
 
     def __init__(
-        self, folder: LocalFolder, shard_index: int, number: int, descriptor: int, beat_s: float
+        self,
+        folder: Folder,
+        shard_index: int,
+        number: int,
+        descriptor: int,
+        beat_s: float,
+        shared: SharedClaim | None = None,
     ) -> None:
         self._folder = folder
         self._index = shard_index
@@ -78,6 +89,7 @@ class Lease:
         self._next = _path(folder, shard_index, number + 1)
         self._stop = threading.Event()
         self._beat_s = beat_s
+        self._shared = shared
         self._thread = threading.Thread(target=self._beat, name=self._path.name, daemon=True)
         self._thread.start()
 
@@ -99,7 +111,8 @@ class Lease:
 
     def check(self) -> None:
         """Raise LeaseLost if the claim is no longer held."""
-        if self._descriptor < 0 or self._next.exists() or not self._path.exists():
+        lost = self._next.exists() or not self._path.exists()
+        if self._descriptor < 0 or lost or (self._shared is not None and self._shared.lost):
             raise LeaseLost(
                 f"another worker has taken over shard {self._index} of {self._folder.url}: "
                 "this one was silent for too long"
@@ -111,8 +124,11 @@ class Lease:
             return
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(OSError):
-            if self._folder.size(stats_name(self._index)) is not None:
+        with contextlib.suppress(OSError, SaEngineError):
+            done = self._folder.size(stats_name(self._index)) is not None
+            if self._shared is not None:
+                self._shared.release(done=done)
+            if done:
                 # Those of higher number are a successor's.
                 for number in _numbers(self._folder, self._index):
                     if number <= self._number:
@@ -146,7 +162,7 @@ def claim(
     scratch folder cannot be written.
     """
     folder = open_folder(root)
-    with explain_write(folder.path):
+    with explain_write(folder.url):
         number = max(_numbers(folder, shard_index), default=0)
         if number:
             holder = _holder(folder, shard_index, number, stale_s, _Clock(folder))
@@ -155,7 +171,15 @@ def claim(
         descriptor = _make(folder, shard_index, number + 1)
         if descriptor is None:
             return None
-        lease = Lease(folder, shard_index, number + 1, descriptor, beat_s)
+        shared = None
+        if folder.shared is not None:
+            # Alone on this machine; now among the others.
+            shared = _claim_shared(folder, folder.shared, shard_index, stale_s, beat_s)
+            if shared is None:
+                _path(folder, shard_index, number + 1).unlink(missing_ok=True)
+                os.close(descriptor)
+                return None
+        lease = Lease(folder, shard_index, number + 1, descriptor, beat_s, shared)
         # The shard may have been completed, and its claims removed, since they were listed.
         complete = folder.size(stats_name(shard_index)) is not None
         overtaken = max(_numbers(folder, shard_index), default=0) != number + 1
@@ -175,10 +199,38 @@ def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[H
             newest[index] = max(number, newest.get(index, 0))
     clock = _Clock(folder)
     found = (_holder(folder, index, newest[index], stale_s, clock) for index in sorted(newest))
-    return [holder for holder in found if holder is not None]
+    here = [holder for holder in found if holder is not None]
+    if folder.shared is None:
+        return here
+    return sorted(
+        here + _elsewhere(folder, folder.shared, stale_s), key=lambda holder: holder.shard_index
+    )
 
 
-def _make(folder: LocalFolder, shard_index: int, number: int) -> int | None:
+def _claim_shared(
+    folder: Folder, shared: SharedScratch, shard_index: int, stale_s: float, beat_s: float
+) -> SharedClaim | None:
+    name, token = f"sa_{shard_index:06d}", own_token(folder.scratch)
+    return claim_shared(shared, name, token, stale_s=stale_s, beat_s=beat_s)
+
+
+def _elsewhere(folder: Folder, shared: SharedScratch, stale_s: float) -> list[Holder]:
+    """Those who work in another scratch folder."""
+    token = own_token(folder.scratch)
+    return [
+        Holder(
+            int(match[1]),
+            each.host,
+            each.pid,
+            math.inf if each.is_released else each.age_s,
+            not each.is_released and each.age_s <= stale_s,
+        )
+        for each in shared_holders(shared)
+        if each.token != token and (match := re.fullmatch(r"sa_(\d{6,})", each.name))
+    ]
+
+
+def _make(folder: Folder, shard_index: int, number: int) -> int | None:
     """Make a claim that is locked from its first moment; None if another worker was faster."""
     path = _path(folder, shard_index, number)
     temporary = folder.scratch / f"claim.{os.getpid()}.{os.urandom(4).hex()}.tmp"
@@ -231,7 +283,7 @@ def _sign(descriptor: int) -> None:
 
 
 def _holder(
-    folder: LocalFolder, shard_index: int, number: int, stale_s: float, clock: "_Clock"
+    folder: Folder, shard_index: int, number: int, stale_s: float, clock: "_Clock"
 ) -> Holder | None:
     """Who made a claim, and whether it still counts; None if it has just been removed."""
     path = _path(folder, shard_index, number)
@@ -284,7 +336,7 @@ def _is_running(pid: int) -> bool:
 class _Clock:
     """The file server's clock, looked at once."""
 
-    def __init__(self, folder: LocalFolder) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._now: float | None = None
 
@@ -300,14 +352,14 @@ class _Clock:
         return self._now
 
 
-def _numbers(folder: LocalFolder, shard_index: int) -> list[int]:
+def _numbers(folder: Folder, shard_index: int) -> list[int]:
     prefix = f"sa_{shard_index:06d}.lease."
     with os.scandir(folder.scratch) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     return [int(name.removeprefix(prefix)) for name in names]
 
 
-def _path(folder: LocalFolder, shard_index: int, number: int) -> Path:
+def _path(folder: Folder, shard_index: int, number: int) -> Path:
     return folder.scratch / f"sa_{shard_index:06d}.lease.{number}"
 
 

@@ -4,14 +4,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from sa_engine.dataset.frozen import INPUTS_NAME, describe_difference, freeze
+from sa_engine.dataset.frozen import describe_difference, freeze
 from sa_engine.dataset.records import Stage
 from sa_engine.dataset.sealed import canonical, seal, unseal
 from sa_engine.dataset.sources import Source, SourceList
-from sa_engine.dataset.storage import SCRATCH, Folder, LocalFolder, exclusive, open_folder
+from sa_engine.dataset.storage import Folder, open_folder
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 from sa_engine.version import __version__
 
@@ -101,6 +100,10 @@ def read_manifest(folder: Folder) -> Manifest:
             f"{folder.url} is not a dataset: it has no {MANIFEST_NAME}; "
             "give the folder that --out named"
         ) from error
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {folder.url}/{MANIFEST_NAME}: {error.strerror}: get permission to read it"
+        ) from error
     content = unseal(data, name=f"{folder.url}/{MANIFEST_NAME}")
     if content.get("format_version") != FORMAT_VERSION:
         raise DatasetError(
@@ -141,31 +144,11 @@ def open_output(
     holds one that was made with other options or inputs (named, with both values).
     """
     folder = open_folder(out)
-    _make(folder)
-    with exclusive(folder.scratch / "open.lock"):
+    folder.prepare()
+    with folder.opening():
         if folder.size(MANIFEST_NAME) is None:
             return _begin(folder, manifest, sources)
         return _continue(folder, manifest, sources)
-
-
-def _make(folder: LocalFolder) -> None:
-    path = folder.path
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        held = {entry.name for entry in path.iterdir()}
-        foreign = sorted(held - {SCRATCH, INPUTS_NAME, MANIFEST_NAME})
-        if MANIFEST_NAME not in held and foreign:
-            raise UsageError(
-                f"{path} is not empty and not a dataset (it holds {foreign[0]!r}): "
-                "choose a new or empty folder for --out"
-            )
-        (path / SCRATCH).mkdir(exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no write permission")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {path}: {error.strerror}: choose another folder for --out"
-        ) from error
 
 
 def _begin(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None) -> Manifest:
@@ -231,4 +214,4 @@ def _show(value: Any) -> str:
 
 def is_dataset(path: str | os.PathLike[str]) -> bool:
     """Whether a folder holds a dataset, complete or not."""
-    return (Path(path) / MANIFEST_NAME).is_file()
+    return open_folder(path).size(MANIFEST_NAME) is not None

@@ -22,7 +22,7 @@ from sa_engine.dataset.stats import (
     read_stats,
     tar_name,
 )
-from sa_engine.dataset.storage import LocalFolder, explain_read, open_folder
+from sa_engine.dataset.storage import Folder, explain_read, open_folder
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 _SHARDS_HELD = 32
@@ -57,7 +57,7 @@ class Dataset:
         self._light: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
 
     @property
-    def folder(self) -> LocalFolder:
+    def folder(self) -> Folder:
         """Where the dataset lies."""
         return self._folder
 

@@ -5,7 +5,6 @@ that is killed at any moment is continued by another, by anyone, and the finishe
 same as of one that never stopped.
 """
 
-import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -29,7 +28,7 @@ from sa_engine.dataset.stats import (
     stats_name,
     tar_name,
 )
-from sa_engine.dataset.storage import SCRATCH, Folder, explain_write, open_folder, sha256_of
+from sa_engine.dataset.storage import Folder, explain_write, open_folder, sha256_of
 from sa_engine.errors import DamagedError
 
 
@@ -280,13 +279,7 @@ def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
     """Remove the scratch folder if every shard is complete and nobody works; whether it is gone."""
     if pending_shards(root, manifest) or any(each.is_alive for each in holders(root)):
         return False
-    folder = open_folder(root)
-    for path in folder.scratch_files():
-        path.unlink(missing_ok=True)
-    scratch = folder.path / SCRATCH
-    with contextlib.suppress(OSError):
-        scratch.rmdir()
-    return not scratch.exists()
+    return open_folder(root).drop_scratch()
 
 
 def _journal_name(shard_index: int) -> str:

@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sa_engine.dataset.arrays import bytes_array, int_array, optional_int_array
+from sa_engine.dataset.object_store import EXTRAS
 
+_SCHEMES = tuple(f"{scheme}://".encode() for scheme in EXTRAS)
+_ABSOLUTE = f"^(/|({'|'.join(EXTRAS)})://)"
 _DIGEST_ROWS = 65536
 _ROWS_AT_ONCE = 1 << 18
 
@@ -23,8 +26,8 @@ _ROWS_AT_ONCE = 1 << 18
 class Source:
     """One image to read.
 
-    uri: an absolute path, or "archive.tar!member"; bytes that are not UTF-8 are held as
-        `os.fsdecode` holds them.
+    uri: an absolute path or a URL, or "archive.tar!member" of one; bytes that are not UTF-8 are
+        held as `os.fsdecode` holds them.
     name: as listed: relative to the listed folder where there is one; always valid Unicode (other
         bytes are spelled \\xNN).
     tar_offset, tar_size: where a tar member's bytes lie in its archive; None for plain files.
@@ -101,7 +104,7 @@ class SourceList(Sequence[Source]):
         if self._tar_spans is not None:
             offset, size = (array[index].as_py() for array in self._tar_spans)
         return Source(
-            os.fsdecode(os.path.join(self._root, name) if uri is None else uri),  # noqa: PTH118 - bytes
+            os.fsdecode(_joined_path(self._root, name) if uri is None else uri),
             label(name),
             offset,
             size,
@@ -111,7 +114,7 @@ class SourceList(Sequence[Source]):
         """The same sources with each uri spelled out, so that lists can be joined."""
         prefix = self._root if not self._root or self._root.endswith(b"/") else self._root + b"/"
         joined = pc.if_else(
-            pc.starts_with(self._names, b"/"),
+            pc.match_substring_regex(self._names, _ABSOLUTE),
             self._names,
             pc.binary_join_element_wise(
                 pa.scalar(prefix, pa.large_binary()), self._names, pa.scalar(b"", pa.large_binary())
@@ -219,6 +222,10 @@ class SourceList(Sequence[Source]):
 def label(name: bytes) -> str:
     """A name as valid Unicode; bytes that are not UTF-8 are spelled \\xNN."""
     return name.decode("utf-8", "backslashreplace")
+
+
+def _joined_path(root: bytes, name: bytes) -> bytes:
+    return name if name.startswith(_SCHEMES) else os.path.join(root, name)  # noqa: PTH118 - bytes
 
 
 def _chunked(array: Any) -> Any:

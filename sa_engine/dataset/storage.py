@@ -1,31 +1,49 @@
 """Where a dataset's files lie: the one place that touches the file system.
 
 A dataset is a flat folder of whole files plus a scratch folder for work in progress. Everything
-that the other modules need of a store is in `Folder`, so a store of another kind (an object store
-behind a URL) is one more class with the same methods: whole files appear at once or not at all,
-ranges can be read, names can be listed.
+that the other modules need of a store is in `Folder`: whole files appear at once or not at all,
+ranges can be read, names can be listed. A path gives a `LocalFolder`, a URL an `ObjectFolder`.
 """
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import os
-import re
-import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
-from sa_engine.errors import DamagedError, DatasetError, UsageError
+from sa_engine.dataset.local_files import (
+    exclusive,
+    explain_read,
+    explain_write,
+    read_range,
+    read_regular,
+    sha256_of,
+    sync_folder,
+    write_synced,
+)
+from sa_engine.dataset.object_folder import ObjectFolder
+from sa_engine.dataset.object_store import is_url
+from sa_engine.dataset.scratch import SCRATCH, SharedScratch, refuse_foreign
+from sa_engine.errors import UsageError
 
-SCRATCH = ".work"
-"""Sub-folder for unfinished shards, their journals and the claims on them."""
-
-_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
-_BLOCK = 1 << 20
+__all__ = [
+    "SCRATCH",
+    "Folder",
+    "LocalFolder",
+    "ObjectFolder",
+    "exclusive",
+    "explain_read",
+    "explain_write",
+    "open_folder",
+    "read_range",
+    "read_regular",
+    "sha256_of",
+    "sync_folder",
+    "write_synced",
+]
 
 
 class Folder(Protocol):
@@ -39,6 +57,30 @@ class Folder(Protocol):
     @property
     def scratch(self) -> Path:
         """A local folder for work in progress that belongs to this folder; made when asked for."""
+        ...
+
+    @property
+    def shared(self) -> SharedScratch | None:
+        """Where machines that do not see each other's scratch tell each other what they do.
+
+        None where they see it.
+        """
+        ...
+
+    def scratch_files(self) -> list[Path]:
+        """What lies in the scratch folder, sorted; nothing if it was never made."""
+        ...
+
+    def drop_scratch(self) -> bool:
+        """Remove all scratch; whether it is gone."""
+        ...
+
+    def prepare(self) -> None:
+        """Make it ready for a dataset. UsageError if it holds something else or is read-only."""
+        ...
+
+    def opening(self) -> AbstractContextManager[None]:
+        """One process at a time, of all machines that can see this folder, is inside."""
         ...
 
     def names(self) -> list[str]:
@@ -99,10 +141,38 @@ class LocalFolder:
             folder.mkdir(exist_ok=True)
         return folder
 
+    @property
+    def shared(self) -> None:
+        return None
+
     def scratch_files(self) -> list[Path]:
-        """What lies in the scratch folder, sorted; nothing if it was never made."""
         folder = self.path / SCRATCH
         return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def drop_scratch(self) -> bool:
+        for path in self.scratch_files():
+            path.unlink(missing_ok=True)
+        folder = self.path / SCRATCH
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return not folder.exists()
+
+    def prepare(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(self.url, {entry.name for entry in self.path.iterdir()})
+            (self.path / SCRATCH).mkdir(exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(13, "no write permission")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.path}: {error.strerror}: choose another folder for --out"
+            ) from error
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        with exclusive(self.scratch / "open.lock"):
+            yield
 
     def names(self) -> list[str]:
         with os.scandir(self.path) as entries:
@@ -111,7 +181,7 @@ class LocalFolder:
     def size(self, name: str) -> int | None:
         try:
             return (self.path / name).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def read(self, name: str) -> bytes:
@@ -153,119 +223,6 @@ class LocalFolder:
             sync_folder(self.path)
 
 
-def open_folder(path: str | os.PathLike[str]) -> LocalFolder:
-    """The folder at a local path. UsageError for a URL of a store that is not supported."""
-    text = os.fspath(path)
-    if _URL.match(text):
-        raise UsageError(
-            f"cannot use {text}: only local paths are supported; mount the store or copy it here"
-        )
-    return LocalFolder(text)
-
-
-def read_range(path: str | os.PathLike[str], offset: int, size: int) -> bytes:
-    """`size` bytes of a local file from `offset`; fewer only at its end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts: list[bytes] = []
-        while size > 0 and (part := os.pread(descriptor, size, offset)):
-            parts.append(part)
-            offset += len(part)
-            size -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    finally:
-        os.close(descriptor)
-
-
-def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """A whole local file that must be a regular file (a pipe or a device would never end).
-
-    Raises OSError; EFBIG if it is larger than `max_bytes`, EINVAL if it is not a regular file.
-    """
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder", os.fspath(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
-        if status.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"has {status.st_size} bytes, limit {max_bytes}")
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise OSError(errno.EFBIG, f"has over {max_bytes} bytes")
-    return data
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a local file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the disk has a folder's entries, so that a rename survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; they order renames themselves.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def sha256_of(file: BinaryIO) -> str:
-    """Hex SHA-256 of the rest of an open file."""
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def explain_write(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn a failure to write into a DatasetError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = "free some space and run the same command again; it continues"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "get write permission there and run the same command again; it continues"
-        else:
-            advice = "once it can be written, run the same command again; it continues"
-        raise DatasetError(
-            f"cannot write {os.fspath(path)}: {error.strerror or error}: {advice}"
-        ) from error
-
-
-@contextlib.contextmanager
-def explain_read(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn a failure to read a dataset's own file into a DamagedError that says what to do."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        what = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise DamagedError(
-            f"cannot read {os.fspath(path)}: {what}: verify the dataset, and repair it if need be"
-        ) from error
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file: one process of this machine at a time is inside.
-
-    Where the file system has no locks, nobody waits; what is written inside must then bear it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def open_folder(path: str | os.PathLike[str]) -> Folder:
+    """The folder at a local path or a URL. UsageError for a URL of a store that is unknown."""
+    return ObjectFolder(path) if is_url(path) else LocalFolder(path)

@@ -81,4 +81,10 @@ def _enters_new(link: bytes, real_root: bytes, visited: set[bytes]) -> bool:
 
 
 def is_image_name(name: bytes) -> bool:
+    """Whether its ending is an image's."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_hidden(name: bytes) -> bool:
+    """Whether it, or a folder on the way to it, has a dot in front."""
+    return any(part.startswith(b".") and part not in (b".", b"..") for part in name.split(b"/"))

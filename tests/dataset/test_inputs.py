@@ -189,12 +189,12 @@ def test_a_cut_tar_is_refused_before_the_run(tmp_path: Path, length: int) -> Non
         list_sources(path)
 
 
-def test_packed_tars_and_urls_say_what_to_do(tmp_path: Path) -> None:
+def test_packed_tars_and_unknown_urls_say_what_to_do(tmp_path: Path) -> None:
     touch(tmp_path, "a.tar.gz", "b.tgz")
     with pytest.raises(UsageError, match="unpack it"):
         list_sources(tmp_path / "a.tar.gz")
-    with pytest.raises(UsageError, match="only local paths"):
-        list_sources("s3://bucket/photos")
+    with pytest.raises(UsageError, match="begins with s3://, gs://"):
+        list_sources("http://host/photos")
 
 
 def test_nothing_there(tmp_path: Path) -> None:

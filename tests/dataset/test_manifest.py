@@ -110,8 +110,8 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="cannot write to"):
         open_output(tmp_path / "thesis.tex", PLAN, SOURCES)
-    with pytest.raises(UsageError, match="only local paths"):
-        open_output("gs://bucket/x", PLAN, SOURCES)
+    with pytest.raises(UsageError, match="begins with s3://"):
+        open_output("http://host/out", PLAN, SOURCES)
 
 
 def test_a_start_that_died_before_its_manifest_is_begun_again(tmp_path: Path) -> None:
