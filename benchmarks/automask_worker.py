@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.automask_overhead import overhead
 from benchmarks.automask_transformers import transformers_masks, transformers_pipeline
-from benchmarks.automask_work import count_work
+from benchmarks.automask_work import count_work, operators
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.automask.steps import Step, StepTimes
@@ -90,7 +92,7 @@ class Reference:
     def __init__(self, sam: Sam, device: torch.device) -> None:
         self._model = reference_sam(sam).to(device)
         self._seconds = {"encode": 0.0, "prompt decode": 0.0}
-        self._device = device
+        self.device = device
         self._time(self._model.image_encoder, "encode")
         self._time(self._model.prompt_encoder, "prompt decode")
         self._time(self._model.mask_decoder, "prompt decode")
@@ -110,8 +112,8 @@ class Reference:
         module.register_forward_hook(after)
 
     def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def generate(self, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]) -> Answer:
         known = {k: v for k, v in parameters.items() if k in PUBLISHED_PARAMETERS}
@@ -168,8 +170,38 @@ def flat_memory(
     return {"resident_gib": resident}
 
 
+def engine_on_gpu(engine: Engine) -> bool:
+    """Whether it computes on an accelerator."""
+    return isinstance(engine, Ours | Reference) and engine.device.type == "cuda"
+
+
+def device_rate(engine: Engine) -> Answer:
+    """Best matrix product of an accelerator in bf16, TFLOP/s."""
+    assert isinstance(engine, Ours)
+    a = torch.randn(8192, 8192, device=engine.device, dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(10):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        a @ a
+        torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begin)
+    return {"matrix_tflops_bf16": 2 * 8192**3 / best / 1e12}
+
+
 def answer(engine: Engine, request: dict[str, Any]) -> Answer:
     """Do what one request asks."""
+    result = device_rate(engine) if "matrix_rate" in request else _measure(engine, request)
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {**result, "peak_gib": peak_gib}
+
+
+def _measure(engine: Engine, request: dict[str, Any]) -> Answer:
+    parameters = request["parameters"]
+    if "overhead" in request:
+        assert isinstance(engine, Ours)
+        generator = MaskGenerator(engine.sam, GeneratorConfig(**parameters), device=engine.device)
+        return overhead(generator, request["overhead"], request["repeats"])
     begin = time.perf_counter()
     image = cv2.imread(request["image"])[:, :, ::-1]
     decode_seconds = time.perf_counter() - begin
@@ -178,15 +210,19 @@ def answer(engine: Engine, request: dict[str, Any]) -> Answer:
     image = np.ascontiguousarray(image)
     if request.get("work"):
         assert isinstance(engine, Ours)
-        result = count_work(engine.sam, engine.device, image, request["parameters"])
+        result = count_work(engine.sam, engine.device, image, parameters)
+    elif request.get("profile"):
+        assert isinstance(engine, Ours)
+        result = operators(engine.sam, engine.device, image, parameters)
     elif request.get("flat"):
         assert isinstance(engine, Ours)
-        result = flat_memory(engine, image, request["parameters"], request["flat"])
+        result = flat_memory(engine, image, parameters, request["flat"])
     else:
-        result = engine.generate(image, request["parameters"])
+        if engine_on_gpu(engine):
+            engine.generate(image, parameters)  # kernels are chosen and compiled by shape
+        result = engine.generate(image, parameters)
         result["steps"] = {"decode": decode_seconds, **result["steps"]}
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {**result, "size_hw": image.shape[:2], "peak_gib": peak_gib}
+    return {**result, "size_hw": image.shape[:2]}
 
 
 def main() -> None:
@@ -210,6 +246,8 @@ def main() -> None:
         "transformers": lambda: Transformers(sam, device),
     }
     engine = make[options.engine]()
+    # Libraries set themselves up on first use; no engine's first image pays for it.
+    engine.generate(np.zeros((64, 64, 3), np.uint8), asdict(GeneratorConfig(points_per_side=1)))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(engine, json.loads(line))), flush=True)
