@@ -1,4 +1,4 @@
-"""`sa-engine model`: look at weights, list those in the package, convert between formats."""
+"""`sa-engine model`: look at weights, list those in the package, convert and compare them."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.model_compare import command as compare
+from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
 from sa_engine.model.card import ModelCard
@@ -22,7 +24,7 @@ PUBLIC_SUFFIXES = (".pth", ".pt")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def command() -> None:
-    """Show, list and convert model files."""
+    """Show, list, convert and compare model files."""
 
 
 @command.command(epilog="An example:  sa-engine model show vit_t")
@@ -49,8 +51,8 @@ def list_() -> None:
 
 
 @command.command(epilog="An example:  sa-engine model convert sam_vit_b.pth vit_b.safetensors")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=WEIGHTS)
+@click.argument("target", type=LOCAL_PATH)
 @click.option("--name", help="The model's name on its card.  [default: the target's]")
 @click.option(
     "--force", is_flag=True, help="Replace TARGET if it is there; otherwise that is an error."
@@ -80,6 +82,9 @@ def convert(source: Path, target: Path, name: str | None, force: bool) -> None:
     click.echo(
         f"{target}: {sam.variant} at {sam.image_size} px, {target.stat().st_size / 1e6:.1f} MB"
     )
+
+
+command.add_command(compare)
 
 
 def _path(model: str) -> Path:
