@@ -1,6 +1,5 @@
 """`sa-engine auto`: photographs in, an SA-1B-style dataset out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from sa_engine.cli.options import (
     take,
 )
 from sa_engine.cli.progress import RunBar, report_run
-from sa_engine.pipelines.cluster import choose_part
+from sa_engine.cli.workers import take_workers
 from sa_engine.pipelines.fully_automatic import AutomaticRun, run_automatic
-from sa_engine.pipelines.local import Workers
 from sa_engine.pipelines.work import Reading
 
 
@@ -60,16 +58,14 @@ def command(images: str, out: Path, preset: str, **options: Any) -> int:
     interrupted, to be continued.
     """
     chosen = take(options, option_names(GeneratorConfig))
-    part = choose_part(options.pop("shard_index"), options.pop("num_shards"), os.environ)
+    workers = take_workers(options)
     run = AutomaticRun(
         images=images,
         out=out,
         preset=preset,
         generator_options={name: value for name, value in chosen.items() if value is not None},
         reading=Reading(**take(options, ["max_pixels", "shortest_side", "keep_images"])),
-        workers=Workers(
-            count=options.pop("workers"), part=part, max_failures=options.pop("max_failures")
-        ),
+        workers=workers,
         **options,
     )
     with RunBar("auto") as bar:

@@ -1,6 +1,5 @@
 """`sa-engine import`: other tools' annotations in, a dataset out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from sa_engine.cli.options import (
 )
 from sa_engine.cli.progress import RunBar, duration, report_run
 from sa_engine.cli.reasons import say_reasons
+from sa_engine.cli.workers import take_workers
 from sa_engine.formats.detect import Format
 from sa_engine.pipelines.assisted_manual import REPORT_NAME, ImportRun, run_import
-from sa_engine.pipelines.cluster import choose_part
-from sa_engine.pipelines.local import Workers
 from sa_engine.pipelines.work import Reading
 
 AUTO = "auto"
@@ -81,7 +79,7 @@ def command(
     Exit status: 0 all done; 1 annotations that cannot be read, or another engine error; 2 usage;
     3 done, but some images are missing or failed; 130 interrupted, to be continued.
     """
-    part = choose_part(options.pop("shard_index"), options.pop("num_shards"), os.environ)
+    workers = take_workers(options)
     run = ImportRun(
         annotations=source,
         out=out,
@@ -90,9 +88,7 @@ def command(
         proposals=proposals,
         masks_from_boxes=masks_from_boxes,
         reading=Reading(**take(options, ["max_pixels", "keep_images"])),
-        workers=Workers(
-            count=options.pop("workers"), part=part, max_failures=options.pop("max_failures")
-        ),
+        workers=workers,
         **options,
     )
     with RunBar("import") as bar:

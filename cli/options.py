@@ -170,6 +170,18 @@ run_options = all_of(
         type=click.IntRange(min=0),
         help="Stop as soon as more images than this have failed.",
     ),
+    option(
+        "--retry-failed",
+        group="Run",
+        is_flag=True,
+        help="Try the images again that failed in earlier runs; all others stay as they are.",
+    ),
+    option(
+        "--repair",
+        group="Run",
+        is_flag=True,
+        help="First check the bytes of complete shards, and make damaged ones anew.",
+    ),
 )
 
 

@@ -77,6 +77,10 @@ def report_run(summary: RunSummary) -> int:
     )
     if summary.num_new < summary.num_images:
         line += f", {summary.num_images - summary.num_new} of them done before"
+    if summary.num_repaired:
+        line += f"; {summary.num_repaired} damaged shards made anew"
+    if summary.num_retried:
+        line += f"; {summary.num_retried} tried again, {summary.num_still_failing} still fail"
     if num_failed:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.num_failed.items())
         line += f"; {num_failed} failed ({reasons})"
@@ -86,6 +90,8 @@ def report_run(summary: RunSummary) -> int:
     unnamed = num_failed - len(summary.failures)
     if unnamed > 0:
         click.echo(f"  and {unnamed} more: see `sa-engine status {summary.out}`", err=True)
+    if num_failed and not summary.num_retried:
+        click.echo("  once the cause is mended: the same command with --retry-failed", err=True)
     return PARTIAL if num_failed else 0
 
 

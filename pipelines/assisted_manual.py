@@ -183,7 +183,7 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     annotator = ImportAnnotator(annotations, matched.indices, segmenter, proposals, exported)
     if run.workers.count == 1:
         summary = run_here(
-            folder, annotator, reading=run.reading, progress=progress, part=run.workers.part
+            folder, annotator, reading=run.reading, workers=run.workers, progress=progress
         )
     else:
         summary = run_workers(

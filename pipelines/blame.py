@@ -14,6 +14,9 @@ from sa_engine.dataset.storage import Folder, explain_write, write_synced
 MAX_KILLS = 2
 """Workers that an image may kill before it is recorded as failed."""
 
+KILLED_WORKER = "killed-worker"
+"""The reason that stands in its record then."""
+
 FAULTS = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )

@@ -15,9 +15,11 @@ from sa_engine.dataset.manifest import Manifest, ModelRef, Option, open_output
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.dataset.storage import open_folder, sha256_of
 from sa_engine.errors import UsageError
+from sa_engine.masks.nms import Overlap
+from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
 from sa_engine.pipelines.work import Annotate, Reading
 
@@ -99,11 +101,9 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]
-    with checkpoint.open("rb") as file:
-        sha256 = sha256_of(file)
     manifest = Manifest(
         stage=Stage.AUTOMATIC,
-        model=ModelRef(name=card.name, sha256=sha256),
+        model=ModelRef(name=card.name, sha256=_sha256(checkpoint)),
         options=_manifest_options(run, generator, precision),
         num_images=len(sources),
         images_per_shard=run.images_per_shard,
@@ -115,6 +115,64 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     return run_workers(
         open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
+
+
+def annotator_of(manifest: Manifest, *, checkpoint: Path | None, device: str) -> AutomaticAnnotator:
+    """What makes the masks of a dataset, by its manifest alone.
+
+    checkpoint: the model's file; None to look among those that come with the engine.
+
+    Raises UsageError if the dataset was not made by `run_automatic`, if its model is not to be
+    found, or if the file is another one.
+    """
+    names = {field.name.replace("_", "-"): field.name for field in fields(GeneratorConfig)}
+    chosen = {names[name]: value for name, value in manifest.options.items() if name in names}
+    wanted = {name for name in names.values() if name not in SPEED_ONLY}
+    if manifest.stage is not Stage.AUTOMATIC or manifest.model is None or chosen.keys() != wanted:
+        raise UsageError("it was not made by `sa-engine auto`")
+    path = checkpoint or _bundled_by_digest(manifest.model)
+    sha256 = _sha256(path)
+    if sha256 != manifest.model.sha256:
+        raise UsageError(
+            f"{path} has SHA-256 {sha256}, but {manifest.model.name}, which made the masks, has "
+            f"{manifest.model.sha256}: give that file with --checkpoint"
+        )
+    return AutomaticAnnotator(
+        checkpoint=path,
+        generator=_config_of(chosen),
+        device=device,
+        precision=str(manifest.options["precision"]),
+    )
+
+
+def _config_of(options: Mapping[str, Any]) -> GeneratorConfig:
+    """The configuration whose fields a manifest holds as JSON has them."""
+    grids = options["point_grids"]
+    if grids is not None:
+        grids = tuple(tuple((x, y) for x, y in grid) for grid in grids)
+    return GeneratorConfig(
+        **{
+            **options,
+            "point_grids": grids,
+            "small_masks": SmallMasks(options["small_masks"]),
+            "mask_nms_overlap": Overlap(options["mask_nms_overlap"]),
+        }
+    )
+
+
+def _bundled_by_digest(model: ModelRef) -> Path:
+    for each in list_models():
+        if _sha256(each.path) == model.sha256:
+            return each.path
+    raise UsageError(
+        f"the model that made the masks, {model.name}, does not come with this engine: give its "
+        f"file with --checkpoint; its SHA-256 is {model.sha256}"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return sha256_of(file)
 
 
 def _device_of(worker: int, device: torch.device) -> str:

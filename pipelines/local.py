@@ -11,31 +11,28 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.shards import clear_scratch
-from sa_engine.dataset.stats import complete_shards, read_stats
+from sa_engine.dataset.stats import complete_shards, failure_reason, read_stats
 from sa_engine.dataset.storage import Folder, open_folder
-from sa_engine.errors import InterruptedRun, SaEngineError
-from sa_engine.pipelines.blame import OutOfMemoryKills, blame, is_fault
+from sa_engine.dataset.verify import damaged_shards, verify
+from sa_engine.errors import DamagedError, InterruptedRun, SaEngineError
+from sa_engine.pipelines.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
+from sa_engine.pipelines.events import Event, ImageDone, ImageStarted, ShardOpened, ShardRetried
+from sa_engine.pipelines.one_image import Annotator, BrokenWorker, Reading
+from sa_engine.pipelines.repair import Unrepaired, repair_shards
 from sa_engine.pipelines.signals import StopRequest, stop_on_signals
-from sa_engine.pipelines.work import (
-    Annotator,
-    Event,
-    ImageDone,
-    ImageStarted,
-    Part,
-    Reading,
-    ShardOpened,
-    work,
-)
+from sa_engine.pipelines.work import Part, Retry, plan_retry, stats_digest, work
 
 MAX_DEATHS = 5
-"""Deaths of a worker in a row, with no image finished between them, after which the run stops."""
+"""Deaths of a worker in a row, with no image finished between them, after which the run stops.
+
+An image that is passed over is not finished: where every image kills, something else is wrong."""
 
 NAMED_FAILURES = 20
 """Failed images that a summary names; the dataset's rows name them all."""
@@ -62,7 +59,11 @@ class RunSummary:
     num_masks: masks of the images that went through.
     num_failed: failures by reason.
     failures: the first of those that failed in this run.
-    seconds: wall time of this run; num_new is the number of images that it did.
+    seconds: wall time of this run; num_new is the number of images that it did, those that it tried
+        again among them.
+    num_retried: images that had failed before and were tried again in this run.
+    num_still_failing: of these, how many failed again.
+    num_repaired: damaged shards that were made anew before the run.
     """
 
     out: str
@@ -72,13 +73,16 @@ class RunSummary:
     failures: tuple[Failure, ...]
     seconds: float
     num_new: int
+    num_retried: int = 0
+    num_still_failing: int = 0
+    num_repaired: int = 0
 
 
 class Progress(Protocol):
     """Somebody who wants to see a run go on."""
 
     def begin(self, total: int, done: int) -> None:
-        """There are `total` images, `done` of them are in complete shards."""
+        """There are `total` images, of which `done` are in complete shards and stay as they are."""
         ...
 
     def resume(self, done: int) -> None:
@@ -97,11 +101,15 @@ class Workers:
     count: processes on this machine, from 1. With several GPUs each takes the next one.
     part: which of the shards are theirs.
     max_failures: failed images after which the run stops as plainly wrong; None for no limit.
+    retry_failed: try the images again that had failed before the run began.
+    repair: first check the bytes of the shards that are complete, and make damaged ones anew.
     """
 
     count: int = 1
     part: Part = field(default_factory=Part)
     max_failures: int | None = None
+    retry_failed: bool = False
+    repair: bool = False
 
 
 def run_here(
@@ -109,21 +117,29 @@ def run_here(
     annotator: Annotator,
     *,
     reading: Reading,
+    workers: Workers | None = None,
     progress: Progress | None = None,
-    part: Part | None = None,
 ) -> RunSummary:
-    """Do the work in this very process: for stages that are quick, and for use from Python."""
-    watch = _Watch(folder, part or Part(), progress, max_failures=None)
+    """Do the work in this very process: for stages that are quick, and for use from Python.
+
+    workers: which part, and how; their count is of no meaning here.
+
+    Raises as `run_workers`.
+    """
+    workers = workers or Workers()
     with stop_on_signals() as stop:
+        num_repaired = _repair(folder, annotator, reading, workers, stop)
+        watch = _Watch(folder, workers, progress)
         work(
             folder,
             annotator,
             reading=reading,
             report=watch.see,
             stop=stop,
-            part=part,
+            part=workers.part,
+            retry=watch.retry(),
         )
-    return watch.summary()
+    return replace(watch.summary(), num_repaired=num_repaired)
 
 
 def run_workers(
@@ -139,46 +155,93 @@ def run_workers(
     Raises InterruptedRun when stopped by a signal, SaEngineError if a worker cannot go on, or if
     more images fail than `max_failures`. All that was done is kept.
     """
-    watch = _Watch(folder, workers.part, progress, max_failures=workers.max_failures)
     with stop_on_signals() as stop:
+        num_repaired = _repair(folder, annotator, reading, workers, stop)
+        watch = _Watch(folder, workers, progress)
         team = _Team(folder, annotator, reading, workers)
         try:
             team.run(watch, stop)
         finally:
             team.dismiss()
-    return watch.summary()
+    return replace(watch.summary(), num_repaired=num_repaired)
+
+
+def _repair(
+    folder: Folder, annotator: Annotator, reading: Reading, workers: Workers, stop: StopRequest
+) -> int:
+    """Make the damaged shards of the part anew, if that is asked for; how many there were."""
+    if not workers.repair:
+        return 0
+    manifest = read_manifest(folder)
+    mine = [index for index in complete_shards(folder, manifest) if index in workers.part]
+    problems = verify(folder.url, deep=False, shards=mine)
+    for problem in problems:
+        if problem.shard_index is None:
+            raise DamagedError(f"{folder.url}/{problem}: that cannot be repaired")
+    results = repair_shards(
+        folder,
+        manifest,
+        damaged_shards(problems),
+        annotator=lambda: annotator,
+        reading=reading,
+        stop=stop,
+    )
+    for result in results:
+        if isinstance(result, Unrepaired):
+            raise DamagedError(
+                f"shard {result.shard_index} of {folder.url} is damaged and not repaired: "
+                f"{result.why}"
+            )
+    return len(results)
 
 
 class _Watch:
     """Sees every event of a run and keeps count."""
 
-    def __init__(
-        self,
-        folder: Folder,
-        part: Part,
-        progress: Progress | None,
-        *,
-        max_failures: int | None,
-    ) -> None:
-        self._folder, self._part, self._progress = folder, part, progress
-        self._max_failures = max_failures
+    def __init__(self, folder: Folder, workers: Workers, progress: Progress | None) -> None:
+        self._folder, self._part, self._progress = folder, workers.part, progress
+        self._max_failures = workers.max_failures
         self._started = time.monotonic()
         self._failures: list[Failure] = []
         self._num_new = self._num_failed = 0
+        self._num_retried = self._num_still_failing = 0
         manifest = read_manifest(folder)
+        self._retry: dict[int, str | None] = {}
+        if workers.retry_failed:
+            plan = plan_retry(folder, manifest)
+            self._retry = {index: digest for index, digest in plan.items() if index in self._part}
         if progress is not None:
+            again = sum(
+                sum(stats.num_failed.values())
+                for index, digest in self._retry.items()
+                if digest is not None and (stats := read_stats(folder, index))
+            )
             progress.begin(
                 sum(len(manifest.image_ids(i)) for i in self._shards(manifest)),
-                sum(len(manifest.image_ids(i)) for i in self._complete(manifest)),
+                sum(len(manifest.image_ids(i)) for i in self._complete(manifest)) - again,
             )
+
+    def retry(self) -> Retry:
+        """What a worker that starts now is to try again.
+
+        A shard that was completed meanwhile, by a worker that then died, is still to be done.
+        """
+        for index, digest in self._retry.items():
+            if digest is None:
+                self._retry[index] = stats_digest(self._folder, index)
+        return dict(self._retry)
 
     def see(self, event: Event) -> None:
         """Count an event. Raises SaEngineError when too many images have failed."""
         if isinstance(event, ShardOpened) and event.num_done and self._progress is not None:
             self._progress.resume(event.num_done)
+        if isinstance(event, ShardRetried):
+            self._retry.pop(event.shard_index, None)
         if not isinstance(event, ImageDone):
             return
         self._num_new += 1
+        self._num_retried += event.is_retry
+        self._num_still_failing += event.is_retry and event.error is not None
         if event.error is not None:
             self._num_failed += 1
             if len(self._failures) < NAMED_FAILURES:
@@ -213,6 +276,8 @@ class _Watch:
             failures=tuple(self._failures),
             seconds=time.monotonic() - self._started,
             num_new=self._num_new,
+            num_retried=self._num_retried,
+            num_still_failing=self._num_still_failing,
         )
 
     def _shards(self, manifest: Manifest) -> list[int]:
@@ -231,6 +296,7 @@ class _Order:
     reading: Reading
     part: Part
     number: int
+    retry: Retry
 
 
 @dataclass(slots=True)
@@ -242,6 +308,7 @@ class _Member:
     pipe: Connection
     in_hand: ImageStarted | None = None
     finished: bool = False
+    last_words: str = ""
 
 
 class _Team:
@@ -259,7 +326,8 @@ class _Team:
 
     def run(self, watch: _Watch, stop: StopRequest) -> None:
         """Until every worker says that nothing is left."""
-        self._members = [self._hire(number) for number in range(self._workers.count)]
+        retry = watch.retry()
+        self._members = [self._hire(number, retry) for number in range(self._workers.count)]
         asked = False
         while self._members:
             if stop() and not asked:
@@ -283,7 +351,7 @@ class _Team:
             member.pipe.close()
         self._members = []
 
-    def _hire(self, number: int) -> _Member:
+    def _hire(self, number: int, retry: Retry) -> _Member:
         ours, theirs = self._context.Pipe(duplex=False)
         order = _Order(
             self._folder.url,
@@ -291,6 +359,7 @@ class _Team:
             self._reading,
             self._workers.part,
             number,
+            retry,
         )
         process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
         with _threads_in_environment(max(1, (os.cpu_count() or 1) // self._workers.count)):
@@ -302,9 +371,11 @@ class _Team:
         try:
             message: Any = member.pipe.recv()
         except (EOFError, OSError):
-            self._bury(member, stopping=stopping)
+            self._bury(member, watch, stopping=stopping)
             return
-        if isinstance(message, BaseException):
+        if isinstance(message, BrokenWorker):
+            member.last_words = f": {message}"
+        elif isinstance(message, BaseException):
             member.finished = True
             if not (stopping and isinstance(message, InterruptedRun)):
                 raise message
@@ -314,10 +385,12 @@ class _Team:
             if isinstance(message, ImageStarted):
                 member.in_hand = message
             elif isinstance(message, ImageDone):
-                member.in_hand, self._deaths = None, 0
+                member.in_hand = None
+                if failure_reason(message.error) != KILLED_WORKER:
+                    self._deaths = 0
             watch.see(message)
 
-    def _bury(self, member: _Member, *, stopping: bool) -> None:
+    def _bury(self, member: _Member, watch: _Watch, *, stopping: bool) -> None:
         """A worker's pipe has closed: it is done, or dead and to be replaced."""
         member.process.join()
         member.pipe.close()
@@ -330,10 +403,10 @@ class _Team:
         if self._deaths >= MAX_DEATHS:
             raise SaEngineError(
                 f"workers died {self._deaths} times without finishing an image, the last "
-                f"{_cause(member.process.exitcode)}: give them more memory or fewer --workers, "
-                "and run the same command again"
+                f"{_cause(member.process.exitcode)}{member.last_words}: give them more memory or "
+                "fewer --workers, and run the same command again"
             )
-        self._members.append(self._hire(member.number))
+        self._members.append(self._hire(member.number, watch.retry()))
 
     def _ask_to_stop(self) -> None:
         for member in self._members:
@@ -364,7 +437,13 @@ def _serve(order: _Order, pipe: Connection) -> None:
                 stop=orphaned_or_stopped,
                 part=order.part,
                 number=order.number,
+                retry=order.retry,
             )
+        except BrokenWorker as error:
+            # A death like any other: the image in hand is to blame, another process goes on.
+            tell(error)
+            pipe.close()
+            os._exit(1)
         except SaEngineError as error:
             tell(error)
         except KeyboardInterrupt:

@@ -1,107 +1,67 @@
 """The work of one worker: claim a shard, take its images in order, annotate, write.
 
 Every stage runs this way. What a stage does to one image is an `Annotator`; all else (reading,
-failures, progress within a shard, completion) is here and in `sa_engine.dataset`.
+failures, progress within a shard, completion) is in `shard_work`, `one_image` and
+`sa_engine.dataset`.
 """
 
 import hashlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from sa_engine.dataset.frozen import FrozenInputs
-from sa_engine.dataset.images import DEFAULT_MAX_PIXELS, StoredImage, read_image
-from sa_engine.dataset.inputs import Source, read_source_bytes
-from sa_engine.dataset.leases import Lease, claim
+from sa_engine.dataset.leases import claim
 from sa_engine.dataset.manifest import Manifest, read_manifest
-from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
-from sa_engine.dataset.shards import ShardWriter, pending_shards
+from sa_engine.dataset.records import ImageStatus
+from sa_engine.dataset.shards import journaled, pending_shards
+from sa_engine.dataset.stats import complete_shards, read_stats, stats_name
 from sa_engine.dataset.storage import Folder
-from sa_engine.errors import ImageError, InterruptedRun, SaEngineError
-from sa_engine.pipelines.blame import MAX_KILLS, forget_blame, read_blame
+from sa_engine.errors import InterruptedRun
+from sa_engine.pipelines.events import (
+    Event,
+    ImageDone,
+    ImageStarted,
+    Report,
+    ShardClosed,
+    ShardOpened,
+    ShardRetried,
+)
+from sa_engine.pipelines.one_image import (
+    READ_AHEAD,
+    Annotate,
+    Annotated,
+    Annotator,
+    LazyAnnotate,
+    Reading,
+)
+from sa_engine.pipelines.shard_work import ShardWork
 
-READ_AHEAD = 4
-"""Images that are read and decoded while one is annotated: enough to hide reading, few enough that
-memory stays bounded by the largest images."""
+__all__ = [
+    "READ_AHEAD",
+    "Annotate",
+    "Annotated",
+    "Annotator",
+    "Event",
+    "ImageDone",
+    "ImageStarted",
+    "Part",
+    "Reading",
+    "Report",
+    "Retry",
+    "ShardClosed",
+    "ShardOpened",
+    "ShardRetried",
+    "plan_retry",
+    "stats_digest",
+    "work",
+]
 
 WAIT_S = 2.0
 """Seconds between looks at shards that other workers hold."""
 
-
-@dataclass(frozen=True, slots=True)
-class Annotated:
-    """What a stage found out about an image: its masks, and JSON values of the image itself."""
-
-    masks: Sequence[MaskRecord]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-Annotate = Callable[[Source, StoredImage], Sequence[MaskRecord] | Annotated]
-
-
-class Annotator(Protocol):
-    """What a stage does to an image; plain values, so that it can be sent to another process."""
-
-    def open(self, worker: int) -> Annotate:
-        """Load what is needed (a model, an annotation file) and return the function.
-
-        worker: number of the worker on this machine, from 0: with several GPUs, whose turn it is.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How images are read and kept.
-
-    max_pixels: images of more pixels are refused, from 1.
-    shortest_side: larger images are downsized to it, pixels; None keeps their size.
-    keep_images: store the images; otherwise the shards hold annotations alone.
-    """
-
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    shortest_side: int | None = None
-    keep_images: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOpened:
-    """A worker took up a shard, of which `num_done` images were done before."""
-
-    shard_index: int
-    num_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class ImageStarted:
-    """A worker has an image in hand."""
-
-    shard_index: int
-    image_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class ImageDone:
-    """An image is in its shard. `error` is "reason: message" if it failed."""
-
-    image_id: int
-    source: str
-    num_masks: int
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ShardClosed:
-    """A shard is complete."""
-
-    shard_index: int
-
-
-Event = ShardOpened | ImageStarted | ImageDone | ShardClosed
-Report = Callable[[Event], None]
+Retry = Mapping[int, str | None]
+"""The shards with images to try again, each with the digest of its stats when that was planned:
+whoever finds others knows that it has been done. None for a shard that was not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,159 +84,74 @@ def work(
     stop: Callable[[], bool],
     part: Part | None = None,
     number: int = 0,
+    retry: Retry | None = None,
 ) -> None:
     """Do shards until none of the part is left, waiting for those that other workers hold.
+
+    number: of the worker on this machine, from 0.
+    retry: see `plan_retry`; None tries nothing again.
 
     Raises InterruptedRun once `stop` says so; everything that was done is kept.
     """
     manifest = read_manifest(folder)
     part = part or Part()
-    annotate: Annotate | None = None
-    while mine := [i for i in pending_shards(folder.url, manifest) if i in part]:
+    again = {index: digest for index, digest in (retry or {}).items() if index in part}
+    shards = ShardWork(
+        folder=folder,
+        manifest=manifest,
+        annotate=LazyAnnotate(annotator, number),
+        reading=reading,
+        report=report,
+        stop=stop,
+    )
+    while True:
+        pending = {i for i in pending_shards(folder.url, manifest) if i in part}
+        again = {i: digest for i, digest in again.items() if i in pending or digest is not None}
+        if not pending and not again:
+            return
         claimed = False
-        for shard_index in mine:
+        for index in sorted(pending | again.keys()):
             if stop():
                 raise InterruptedRun("the same command continues where it stopped")
-            lease = claim(folder.url, shard_index)
+            is_pending = index in pending
+            if not is_pending and stats_digest(folder, index) != again[index]:
+                del again[index]
+                claimed = True
+                continue
+            lease = claim(folder.url, index, redo=not is_pending)
             if lease is None:
                 continue
             claimed = True
             with lease:
-                if annotate is None:
-                    annotate = annotator.open(number)
-                _do_shard(folder, manifest, lease, annotate, reading, report, stop)
+                if is_pending:
+                    shards.make(lease, retry_failed=index in again)
+                elif stats_digest(folder, index) == again[index]:
+                    shards.retry(lease)
+            again.pop(index, None)
         if not claimed:
             _wait(stop)
 
 
-def _do_shard(
-    folder: Folder,
-    manifest: Manifest,
-    lease: Lease,
-    annotate: Annotate,
-    reading: Reading,
-    report: Report,
-    stop: Callable[[], bool],
-) -> None:
-    index = lease.shard_index
-    # Where a worker has died, go carefully: one image at a time, from reading on, so that the next
-    # death falls to the image that causes it.
-    kills = read_blame(folder, index)
-    with ShardWriter(folder.url, index, manifest=manifest, lease=lease) as writer:
-        num_done = len(writer.done)
-        report(ShardOpened(index, num_done))
-        ids = manifest.image_ids(index)[num_done:]
-        sources = FrozenInputs(folder).shard(index)[num_done:]
-        loading = ((source, None) for source in sources) if kills else _read_ahead(sources, reading)
-        for image_id, (source, loaded) in zip(ids, loading, strict=True):
-            if stop():
-                raise InterruptedRun("the same command continues where it stopped")
-            report(ImageStarted(index, image_id))
-            started = time.perf_counter()
-            if kills.get(image_id, 0) >= MAX_KILLS:
-                record, data = _passed_over(image_id, source), None
-            else:
-                loaded = loaded or _load(source, reading)
-                record, data = _annotate(image_id, loaded, annotate, reading)
-            writer.add(record, data, seconds=time.perf_counter() - started)
-            report(ImageDone(image_id, record.source, len(record.annotations), record.error))
-        writer.finish()
-    forget_blame(folder, index)
-    report(ShardClosed(index))
+def plan_retry(folder: Folder, manifest: Manifest) -> dict[int, str | None]:
+    """The shards, complete or begun, that hold images that have failed. See `Retry`."""
+    plan: dict[int, str | None] = {}
+    for index in complete_shards(folder, manifest):
+        digest = stats_digest(folder, index)
+        stats = read_stats(folder, index)
+        if stats is not None and stats.num_ok < stats.num_images:
+            plan[index] = digest
+    for index, entries in journaled(folder.url, manifest).items():
+        if any(entry.row["status"] != ImageStatus.OK for entry in entries):
+            plan[index] = None
+    return plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A source that was read: its digest, and its image or why there is none."""
-
-    source: Source
-    sha256: str
-    image: StoredImage | None
-    error: ImageError | None
-
-
-def _load(source: Source, reading: Reading) -> _Loaded:
-    sha256 = ""
+def stats_digest(folder: Folder, shard_index: int) -> str | None:
+    """Hex SHA-256 of a shard's stats file; None if it is not complete."""
     try:
-        data = read_source_bytes(source)
-        sha256 = hashlib.sha256(data).hexdigest()
-        image = read_image(data, max_pixels=reading.max_pixels, shortest_side=reading.shortest_side)
-    except ImageError as error:
-        return _Loaded(source, sha256, None, error)
-    return _Loaded(source, sha256, image, None)
-
-
-def _read_ahead(
-    sources: Iterable[Source], reading: Reading
-) -> Iterator[tuple[Source, _Loaded | None]]:
-    """Read and decode a few images ahead, in order."""
-    waiting: deque[tuple[Source, Future[_Loaded]]] = deque()
-    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read")
-    try:
-        for source in sources:
-            waiting.append((source, pool.submit(_load, source, reading)))
-            if len(waiting) > READ_AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _annotate(
-    image_id: int, loaded: _Loaded, annotate: Annotate, reading: Reading
-) -> tuple[ImageRecord, bytes | None]:
-    """The image's record and the bytes to store; a failure is a record too."""
-    source = loaded.source
-    if loaded.image is None:
-        reason = loaded.error.reason if loaded.error else "unreadable"
-        return _failed(image_id, source, f"{reason}: {loaded.error}", loaded.sha256), None
-    try:
-        found = annotate(source, loaded.image)
-        result = found if isinstance(found, Annotated) else Annotated(found)
-        annotations = tuple(result.masks)
-    except ImageError as error:
-        return _failed(image_id, source, f"{error.reason}: {error}", loaded.sha256), None
-    except SaEngineError:
-        raise
-    except Exception as error:  # One image that the engine stumbles over must not end the run.
-        height, width = loaded.image.size_hw
-        reason = "out-of-memory" if isinstance(error, MemoryError) else "internal"
-        what = f"{type(error).__name__}: {error}".rstrip(": ")
-        text = f"{reason}: {what} (image of {width}x{height})"
-        return _failed(image_id, source, text, loaded.sha256), None
-    height, width = loaded.image.size_hw
-    record = ImageRecord(
-        image_id=image_id,
-        file_name=f"sa_{image_id}.{loaded.image.extension}",
-        source=source.name,
-        width=width,
-        height=height,
-        sha256=loaded.sha256,
-        annotations=annotations,
-        attributes=result.attributes,
-    )
-    return record, loaded.image.data if reading.keep_images else None
-
-
-def _passed_over(image_id: int, source: Source) -> ImageRecord:
-    text = f"killed-worker: {MAX_KILLS} workers died with this image in hand"
-    return _failed(image_id, source, text, "")
-
-
-def _failed(image_id: int, source: Source, error: str, sha256: str) -> ImageRecord:
-    return ImageRecord(
-        image_id=image_id,
-        file_name="",
-        source=source.name,
-        width=0,
-        height=0,
-        sha256=sha256,
-        status=ImageStatus.FAILED,
-        error=error,
-    )
+        return hashlib.sha256(folder.read(stats_name(shard_index))).hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def _wait(stop: Callable[[], bool]) -> None:

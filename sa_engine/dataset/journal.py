@@ -79,6 +79,30 @@ class Journal:
             write_at(self._descriptor, line, self._length)
         self._previous, self._length = digest, self._length + len(line)
 
+    def sync(self) -> None:
+        """Wait until the disk has it all, so that a power cut loses nothing either."""
+        with explain_write(self._path):
+            os.fsync(self._descriptor)
+
+    def rename(self, header: str) -> None:
+        """Let it belong to other work from now on; at once, or not at all."""
+        content = [entry for entry, _, _ in self.entries()]
+        temporary = self._path.with_suffix(".journal.tmp")
+        temporary.unlink(missing_ok=True)
+        journal = Journal(temporary, header)
+        try:
+            for entry in content:
+                journal.append(entry)
+            journal.sync()
+            with explain_write(self._path):
+                temporary.replace(self._path)
+        except BaseException:
+            journal.close()
+            raise
+        self.close()
+        self._descriptor, self._seed = journal._descriptor, journal._seed
+        self._previous, self._length = journal._previous, journal._length
+
     def close(self) -> None:
         """Let go of the file; what it holds stays."""
         if self._descriptor >= 0:

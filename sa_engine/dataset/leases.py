@@ -111,12 +111,19 @@ class Lease:
 
     def check(self) -> None:
         """Raise LeaseLost if the claim is no longer held."""
-        lost = self._next.exists() or not self._path.exists()
+        lost = self._next.exists() or not self._is_there()
         if self._descriptor < 0 or lost or (self._shared is not None and self._shared.lost):
             raise LeaseLost(
                 f"another worker has taken over shard {self._index} of {self._folder.url}: "
                 "this one was silent for too long"
             )
+
+    def _is_there(self) -> bool:
+        # A shard that is made anew over an older one has its numbers used again.
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give the claim up. Once the shard is complete its claims are removed."""

@@ -127,6 +127,16 @@ def from_light_row(row: Mapping[str, Any], annotations: tuple[MaskRecord, ...]) 
     )
 
 
+def attributes_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The attributes of a row's image."""
+    return _attributes(row["attributes"])
+
+
+def check(row: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError if a row of SCHEMA holds what its columns cannot."""
+    pa.Table.from_pylist([row], schema=SCHEMA)
+
+
 def image_span(row: Mapping[str, Any]) -> Span | None:
     """Where the row's image lies in the tar."""
     return _span(row["image_offset"], row["image_size"])

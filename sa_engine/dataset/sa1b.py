@@ -38,29 +38,41 @@ def decode_annotations(data: bytes) -> tuple[MaskRecord, ...]:
     return tuple(annotation_from_json(item) for item in content["annotations"])
 
 
+def decode_image(data: bytes) -> dict[str, Any]:
+    """What a JSON file that `encode` wrote says of its image: id, width, height, file name.
+
+    Raises ValueError, KeyError or TypeError if it is another file.
+    """
+    return dict(json.loads(data)["image"])
+
+
 def annotation_to_json(mask: MaskRecord, mask_id: int) -> dict[str, Any]:
-    """A mask under SA-1B's keys; further keys only where something is known."""
+    """A mask under SA-1B's keys; further keys only where something is known.
+
+    Numbers that may be fractions are always spelled as such, as the rows of a shard have them.
+    Raises ValueError or TypeError for what is no box, point or number.
+    """
     item: dict[str, Any] = {
         "id": mask_id,
         "segmentation": mask.segmentation.to_coco(),
-        "bbox": list(mask.bbox_xywh),
+        "bbox": list(map(float, _box(mask.bbox_xywh))),
         "area": mask.area,
-        "predicted_iou": mask.predicted_iou,
-        "stability_score": mask.stability_score,
-        "crop_box": list(mask.crop_box_xywh),
-        "point_coords": [list(point) for point in mask.point_coords_xy],
+        "predicted_iou": _optional(mask.predicted_iou),
+        "stability_score": _optional(mask.stability_score),
+        "crop_box": list(map(float, _box(mask.crop_box_xywh))),
+        "point_coords": [[float(x), float(y)] for x, y in mask.point_coords_xy],
         "stage": mask.stage.value,
     }
     if mask.prompt_box_xywh is not None:
-        item["prompt_box"] = list(mask.prompt_box_xywh)
+        item["prompt_box"] = list(map(float, _box(mask.prompt_box_xywh)))
     if mask.box_score is not None:
-        item["box_score"] = mask.box_score
+        item["box_score"] = float(mask.box_score)
     if mask.category is not None:
         item["category"] = mask.category
     if mask.annotator is not None:
         item["annotator"] = mask.annotator
     if mask.time_spent_s is not None:
-        item["time_spent_s"] = mask.time_spent_s
+        item["time_spent_s"] = float(mask.time_spent_s)
     if mask.iscrowd:
         item["iscrowd"] = True
     if mask.attributes:
@@ -101,6 +113,10 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_ordered(item) for item in value]
     return _ordered(dict(value)) if isinstance(value, Mapping) else value
+
+
+def _optional(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _box(values: Any) -> tuple[float, float, float, float]:

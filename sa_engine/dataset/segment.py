@@ -16,7 +16,7 @@ def encode(
     image_bytes: the file to store; None to store the JSON alone. A failed image has no members.
     start: where in the tar the members will begin.
 
-    Raises ValueError if the record holds what JSON cannot.
+    Raises ValueError if the record holds what JSON or the rows cannot.
     """
     record = record.storable()
     parts: list[bytes] = []
@@ -28,9 +28,12 @@ def encode(
             text = sa1b.encode(record)
             json_span = _member(parts, f"sa_{record.image_id}.json", text, start)
         row = rows.to_light_row(record, image_span=image_span, json_span=json_span)
+        data = b"".join(parts)
+        # What the rows cannot hold is refused now: once it is in, the shard could not be finished.
+        rows.check(whole_row(row, data, start=start))
     except TypeError as error:
         raise ValueError(f"image {record.image_id} cannot be stored: {error}") from error
-    return b"".join(parts), row
+    return data, row
 
 
 def whole_row(light_row: Mapping[str, Any], segment: bytes, *, start: int) -> dict[str, Any]:
@@ -41,6 +44,15 @@ def whole_row(light_row: Mapping[str, Any], segment: bytes, *, start: int) -> di
     place = span.offset - start
     content = json.loads(segment[place : place + span.size])
     return rows.to_row(light_row, content["annotations"])
+
+
+def moved(light_row: Mapping[str, Any], *, by: int) -> dict[str, Any]:
+    """The image's light row when its members begin `by` bytes further on in the tar."""
+    row = dict(light_row)
+    for name in ("image_offset", "json_offset"):
+        if row[name] is not None:
+            row[name] += by
+    return row
 
 
 def _member(parts: list[bytes], name: str, data: bytes, start: int) -> rows.Span:

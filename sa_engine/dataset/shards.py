@@ -5,10 +5,8 @@ that is killed at any moment is continued by another, by anyone, and the finishe
 same as of one that never stopped.
 """
 
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,12 +21,12 @@ from sa_engine.dataset.stats import (
     ShardStats,
     complete_shards,
     encode_stats,
-    failure_reason,
     parquet_name,
     stats_name,
     tar_name,
 )
 from sa_engine.dataset.storage import Folder, explain_write, open_folder, sha256_of
+from sa_engine.dataset.tally import Tally
 from sa_engine.errors import DamagedError
 
 
@@ -41,6 +39,8 @@ class ShardWriter:
 
     lease: a claim on the shard that is checked before anything is written; without one, the caller
         answers for being alone.
+    is_trial: what is added may turn out to be wrong when it is finished: nobody else takes it up,
+        and it takes up nothing.
 
     Raises DatasetError when the disk cannot be written (full, gone, permission lost).
     """
@@ -52,6 +52,7 @@ class ShardWriter:
         *,
         manifest: Manifest,
         lease: Lease | None = None,
+        is_trial: bool = False,
     ) -> None:
         self._folder: Folder = open_folder(root)
         self._index = shard_index
@@ -59,16 +60,20 @@ class ShardWriter:
         self._lease = lease
         self._count = 0
         self._tar_end = 0
+        self._failed: list[int] = []
         scratch = self._folder.scratch
         self._tar_path = scratch / tar_name(shard_index)
         self._journal_path = scratch / _journal_name(shard_index)
         self._check_lease()
-        self._journal = Journal(self._journal_path, _journal_header(manifest, shard_index))
+        self._header = _journal_header(manifest, shard_index)
+        self._is_trial = is_trial
+        header = f"trial {self._header}" if is_trial else self._header
+        self._journal = Journal(self._journal_path, header)
         self._tar = -1
         try:
             self._is_redone = self._folder.size(stats_name(shard_index)) is not None
             is_new = self._open_tar()
-            if is_new:
+            if is_new or is_trial:
                 # A journal without its tar is of a shard that was completed or lost.
                 self._journal.keep(None, 0)
             self._take_up()
@@ -97,6 +102,11 @@ class ShardWriter:
         """Ids of the images that are in the shard already."""
         return self._ids[: self._count]
 
+    @property
+    def failed(self) -> tuple[int, ...]:
+        """Ids of the images that failed, of those that an earlier writer left."""
+        return tuple(self._failed)
+
     def add(
         self, record: ImageRecord, image_bytes: bytes | None = None, *, seconds: float = 0.0
     ) -> None:
@@ -112,6 +122,40 @@ class ShardWriter:
         if record.image_id != self.next_image_id:
             raise ValueError(f"image {record.image_id} where {self.next_image_id} is next")
         data, row = segment.encode(record, image_bytes, start=self._tar_end)
+        self._append(row, data, seconds)
+
+    def copy(
+        self, row: Mapping[str, Any], data: bytes, *, start: int, seconds: float = 0.0
+    ) -> None:
+        """Add the next image as it is in another version of the shard.
+
+        row: its row there without the masks.
+        data: its stretch of the tar there, which begins at `start`.
+        seconds: time that was spent on it, for the stats.
+
+        Raises ValueError if it is not the next image.
+        """
+        if row["image_id"] != self.next_image_id:
+            raise ValueError(f"image {row['image_id']} where {self.next_image_id} is next")
+        self._append(segment.moved(row, by=self._tar_end - start), data, seconds)
+
+    def restart(self) -> None:
+        """Forget the progress that an earlier writer left."""
+        self._check_lease()
+        self._count = self._tar_end = 0
+        self._failed = []
+        self._journal.keep(None, 0)
+        with explain_write(self._tar_path):
+            os.ftruncate(self._tar, 0)
+
+    def discard(self) -> None:
+        """Close, and leave no progress behind."""
+        self._check_lease()
+        self._close()
+        for path in (self._journal_path, self._tar_path):
+            path.unlink(missing_ok=True)
+
+    def _append(self, row: Mapping[str, Any], data: bytes, seconds: float) -> None:
         entry = Entry(row, self._tar_end + len(data), checksum(data), seconds)
         self._check_lease()
         with explain_write(self._tar_path):
@@ -120,8 +164,10 @@ class ShardWriter:
         self._tar_end = entry.tar_end
         self._count += 1
 
-    def finish(self) -> ShardStats:
+    def finish(self, *, vet: Callable[[ShardStats], None] | None = None) -> ShardStats:
         """Complete the shard: its files appear under their names, the stats last.
+
+        vet: called with the stats before any file appears; what it raises leaves all as it was.
 
         Raises ValueError if images are missing, DamagedError if what lies on disk is not what was
         written.
@@ -133,7 +179,7 @@ class ShardWriter:
             write_at(self._tar, tar.end_bytes(self._tar_end), self._tar_end)
             os.fsync(self._tar)
         parquet_path = self._tar_path.with_name(parquet_name(self._index))
-        tally = _Tally()
+        tally = Tally()
         with explain_write(parquet_path):
             rows.write_rows(parquet_path, self._read_back(tally))
             with parquet_path.open("rb+") as file:
@@ -143,15 +189,20 @@ class ShardWriter:
             shard_index=self._index,
             first_image_id=self._ids[0],
             num_images=len(self._ids),
-            num_failed=dict(sorted(tally.failed.items())),
-            num_masks=tally.masks,
+            num_failed=tally.num_failed,
+            num_masks=tally.num_masks,
             seconds=round(tally.seconds, 3),
-            tar=FileSum(tally.tar_bytes, tally.tar_sha256.hexdigest()),
+            tar=tally.tar_sum,
             parquet=parquet_sum,
         )
+        if vet is not None:
+            vet(stats)
+        if self._is_trial:
+            self._journal.rename(self._header)
+        self._journal.sync()
         self._check_lease()
         if self._is_redone:
-            # The older one stops counting first.
+            # The older one stops counting first; from here on the journal alone can finish.
             self._folder.remove(stats_name(self._index))
         self._folder.publish(self._tar_path, tar_name(self._index))
         self._folder.publish(parquet_path, parquet_name(self._index))
@@ -163,7 +214,7 @@ class ShardWriter:
 
     def _open_tar(self) -> bool:
         """Open the growing tar; whether it had to be made."""
-        if not self._is_redone:
+        if not self._is_redone and not self._is_trial:
             # The writer may have died between naming the tar and sealing it.
             self._folder.reclaim(tar_name(self._index), self._tar_path)
         is_new = not self._tar_path.exists()
@@ -184,6 +235,8 @@ class ShardWriter:
                     or checksum(data) != entry.segment
                 ):
                     break
+                if entry.row["status"] != ImageStatus.OK:
+                    self._failed.append(entry.row["image_id"])
                 previous, length = digest, journal_length
                 self._tar_end = entry.tar_end
                 self._count += 1
@@ -191,7 +244,7 @@ class ShardWriter:
         with explain_write(self._tar_path):
             os.ftruncate(self._tar, self._tar_end)
 
-    def _read_back(self, tally: "_Tally") -> Iterator[dict[str, Any]]:
+    def _read_back(self, tally: Tally) -> Iterator[dict[str, Any]]:
         """The rows, from the journal and the tar, while both are checked and counted."""
         position = 0
         with open(self._tar, "rb", closefd=False) as file:
@@ -225,28 +278,6 @@ class ShardWriter:
             self._tar = -1
 
 
-class _Tally:
-    """Counts what passes on its way into a complete shard."""
-
-    def __init__(self) -> None:
-        self.failed: Counter[str] = Counter()
-        self.masks = 0
-        self.seconds = 0.0
-        self.tar_bytes = 0
-        self.tar_sha256 = hashlib.sha256()
-
-    def count(self, entry: Entry, row: Mapping[str, Any], data: bytes) -> None:
-        if row["status"] != ImageStatus.OK:
-            self.failed[failure_reason(row["error"])] += 1
-        self.masks += len(row["annotations"])
-        self.seconds += entry.seconds
-        self.end(data)
-
-    def end(self, data: bytes) -> None:
-        self.tar_bytes += len(data)
-        self.tar_sha256.update(data)
-
-
 def pending_shards(root: str | os.PathLike[str], manifest: Manifest) -> list[int]:
     """Indices of the shards that are not complete, in order."""
     complete = set(complete_shards(open_folder(root), manifest))
@@ -263,6 +294,12 @@ def journaled(root: str | os.PathLike[str], manifest: Manifest) -> dict[int, lis
             index = indices[path.name]
             found[index] = read_journal(path, _journal_header(manifest, index))
     return found
+
+
+def is_begun(folder: Folder, manifest: Manifest, shard_index: int) -> bool:
+    """Whether images of a shard that is not complete are finished and wait in its journal."""
+    path = folder.scratch / _journal_name(shard_index)
+    return bool(read_journal(path, _journal_header(manifest, shard_index)))
 
 
 def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:

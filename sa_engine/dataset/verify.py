@@ -30,12 +30,14 @@ def verify(
     path: str | os.PathLike[str],
     *,
     deep: bool = True,
+    shards: Iterable[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Problem]:
     """Every problem of a dataset, in the order of its files; an empty list if there is none.
 
     deep: besides all checksums, check tar against Parquet, each JSON, that RLE decodes, boxes and
         areas agree with masks, ids, and counts.
+    shards: look at these shards alone; None for all of them, and for files that do not belong.
     progress: called with (shards done, shards in all).
 
     Raises UsageError if there is no dataset, DatasetError if another format version wrote it.
@@ -45,7 +47,7 @@ def verify(
         manifest = read_manifest(folder)
     except DamagedError as error:
         return [Problem(MANIFEST_NAME, "checksum", str(error))]
-    return [*_verify_all(folder, manifest, deep, progress)]
+    return [*_verify_all(folder, manifest, deep, shards, progress)]
 
 
 def damaged_shards(problems: Iterable[Problem]) -> list[int]:
@@ -57,17 +59,20 @@ def _verify_all(
     folder: Folder,
     manifest: Manifest,
     deep: bool,
+    shards: Iterable[int] | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Problem]:
     names = set(folder.names())
-    yield from _strays(names, manifest)
+    chosen = list(range(manifest.num_shards) if shards is None else shards)
+    if shards is None:
+        yield from _strays(names, manifest)
     listed = list(_verify_inputs(folder, manifest))
     yield from listed
     inputs = FrozenInputs(folder) if deep and not listed else None
-    for index in range(manifest.num_shards):
+    for count, index in enumerate(chosen, start=1):
         yield from _verify_shard(folder, manifest, index, names, inputs, deep)
         if progress is not None:
-            progress(index + 1, manifest.num_shards)
+            progress(count, len(chosen))
 
 
 def _strays(names: set[str], manifest: Manifest) -> Iterator[Problem]:

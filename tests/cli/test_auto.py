@@ -94,6 +94,63 @@ def test_a_folder_becomes_a_dataset(
         assert len(annotation["point_coords"]) == 1
 
 
+def test_what_failed_is_tried_again_when_asked_for_and_nothing_else(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    out, calm = tmp_path / "out", tmp_path / "calm"
+    done = sa_engine(*options(photographs, out, small_model))
+    assert (done.returncode, "with --retry-failed" in done.stderr) == (3, True)
+    photograph(4).save(photographs / "broken.jpg")
+    # Nobody needs the others any more: what is known of them stays.
+    kept = {path: path.read_bytes() for path in photographs.rglob("*.*g") if path.is_file()}
+    for path in kept:
+        if path.name != "broken.jpg":
+            path.write_bytes(b"gone")
+    done = sa_engine(*options(photographs, out, small_model), "--retry-failed", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "4 images" in done.stdout
+    assert "3 of them done before; 1 tried again, 0 still fail" in done.stdout
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert sa_engine(*options(photographs, calm, small_model)).returncode == 0
+    for path in sorted(calm.iterdir()):
+        if not path.name.endswith("_stats.json"):
+            assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+def test_damaged_shards_are_made_anew_with_the_right_model_alone(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sa_engine(*options(photographs, out, small_model))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def damage() -> None:
+        for name in ("sa_000001.tar", "sa_000001.parquet"):
+            data = bytearray((out / name).read_bytes())
+            data[len(data) // 3] ^= 1
+            (out / name).write_bytes(data)
+
+    damage()
+    done = sa_engine("verify", out, "--repair")
+    assert done.returncode == 1
+    assert "sa_000001.tar: checksum" in done.stdout
+    assert "shard 1: not repaired: the model that made the masks, random, does not" in done.stderr
+    (tmp_path / "other.safetensors").write_bytes(small_model.read_bytes() + b"x")
+    done = sa_engine("verify", out, "--repair", "--checkpoint", tmp_path / "other.safetensors")
+    assert (done.returncode, "which made the masks, has" in done.stderr) == (1, True)
+    done = sa_engine("verify", out, "--repair", "--checkpoint", small_model)
+    assert done.returncode == 0, done.stderr
+    assert "shard 1: repaired: made again by its stage" in done.stdout
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert changed <= {"sa_000001_stats.json"}  # the time that it took
+    damage()
+    done = sa_engine(*options(photographs, out, small_model), "--repair")
+    assert (done.returncode, "1 damaged shards made anew" in done.stdout) == (3, True)
+    assert sa_engine("verify", out).returncode == 0
+
+
 def test_other_options_on_the_same_output_are_named(
     sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
 ) -> None:

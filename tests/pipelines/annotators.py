@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sa_engine.dataset.images import StoredImage
 from sa_engine.dataset.inputs import Source
 from sa_engine.dataset.records import MaskRecord, Stage
+from sa_engine.errors import AnnotationError, DatasetError, ImageError, InterruptedRun, UsageError
 from sa_engine.masks.rle import area, bbox_xywh, encode
 from sa_engine.pipelines.work import Annotate
 
@@ -35,11 +37,12 @@ class Bright:
     """Marks bright pixels, taking `seconds` an image."""
 
     seconds: float = 0.0
+    score: float = 0.9
 
     def open(self, worker: int) -> Annotate:
         def annotate(source: Source, image: StoredImage) -> Sequence[MaskRecord]:
             time.sleep(self.seconds)
-            return [bright_mask(image)]
+            return [replace(bright_mask(image), predicted_iou=self.score)]
 
         return annotate
 
@@ -80,3 +83,64 @@ class Raising:
             return [bright_mask(image)]
 
         return annotate
+
+
+class OutOfMemoryError(RuntimeError):
+    """As the deep learning library calls it."""
+
+
+class AcceleratorError(RuntimeError):
+    """As the deep learning library calls a device that has failed for good."""
+
+
+ERRORS: dict[str, BaseException] = {
+    "value": ValueError("two\nlines"),
+    "memory": MemoryError(),
+    "device memory": OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "recursion": RecursionError("maximum recursion depth exceeded"),
+    "usage": UsageError("an image of 1x1 is too small"),
+    "annotation": AnnotationError("its label file is no JSON"),
+    "image": ImageError("empty", "it has no pixels"),
+    "surrogate": RuntimeError("caf\udce9"),
+    "long": RuntimeError("x" * 100_000),
+    "disk": DatasetError("cannot write /out: No space left on device"),
+    "interrupt": InterruptedRun("stopped"),
+    "device": AcceleratorError("CUDA error: device-side assert triggered"),
+}
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "nan": {"stability_score": float("nan")},
+    "too large": {"area": 2**70},
+    "text": {"predicted_iou": "high"},
+    "object": {"attributes": {"odd": object()}},
+    "box": {"bbox_xywh": (1, 2)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Goes wrong, in one of the ways above, at images whose name holds `word`."""
+
+    word: str
+    how: str
+
+    def open(self, worker: int) -> Annotate:
+        def annotate(source: Source, image: StoredImage) -> Sequence[MaskRecord]:
+            mask = bright_mask(image)
+            if self.word not in source.name:
+                return [mask]
+            if self.how in ERRORS:
+                raise ERRORS[self.how]
+            if self.how == "no masks":
+                return [None]  # type: ignore[list-item]  # what a wrong annotator may do
+            return [replace(mask, **CHANGES[self.how])]
+
+        return annotate
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Cannot be opened."""
+
+    def open(self, worker: int) -> Annotate:
+        raise UsageError("there is no such model")

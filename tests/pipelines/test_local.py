@@ -54,9 +54,9 @@ def test_a_finished_run_does_nothing_more(begin: Begin) -> None:
 def test_parts_do_their_shards_and_no_others(begin: Begin) -> None:
     whole, parts = begin("whole"), begin("parts")
     run_here(whole, Bright(), reading=Reading())
-    first = run_here(parts, Bright(), reading=Reading(), part=Part(0, 2))
+    first = run_here(parts, Bright(), reading=Reading(), workers=Workers(part=Part(0, 2)))
     assert first.num_images == 7  # shards 0 and 2 of 5, 5, 2 images
-    second = run_here(parts, Bright(), reading=Reading(), part=Part(1, 2))
+    second = run_here(parts, Bright(), reading=Reading(), workers=Workers(part=Part(1, 2)))
     assert second.num_images == 5
     assert deterministic_bytes(whole) == deterministic_bytes(parts)
 
