@@ -20,6 +20,7 @@ COMMANDS = {
     "merge": ("merge_command", "Unite datasets; images that are the same become one."),
     "split": ("split_command", "Divide a dataset by image content, the same way every time."),
     "train": ("train_command", "Train the promptable model on datasets."),
+    "loop": ("loop_command", "Gather, retrain, measure and promote, round by round."),
     "evaluate": ("evaluate_command", "Measure a model on datasets: clicks, boxes, proposals."),
     "model": ("model_command", "Show, list, convert and compare model files."),
 }

@@ -7,7 +7,8 @@ import pytest
 from sa_engine.errors import UsageError
 from sa_engine.formats.detect import Format
 from sa_engine.pipelines.exporting import OutFormat
-from sa_engine.pipelines.loop_config import Kind, LoopConfig, People, Simulated, read_loop
+from sa_engine.pipelines.loop_config import Kind, LoopConfig, People, Simulated
+from sa_engine.pipelines.loop_reading import read_loop
 
 WHOLE = """
 name = "whole"
