@@ -33,8 +33,9 @@ class GalleryEntry:
 def gallery_page(title: str, entries: Iterable[GalleryEntry]) -> Iterator[str]:
     """The page in pieces to be written one after the other, so that it is never held whole.
 
-    Hovering over a mask shows its id, area, predicted IoU and stability; masks that overlap are
-    reached with the mouse wheel. Nothing is loaded from elsewhere.
+    Hovering over a mask shows its id, area, predicted IoU and stability, and the box that prompted
+    it with its score where one did; masks that overlap are reached with the mouse wheel. Nothing is
+    loaded from elsewhere.
     """
     template = resources.files("sa_engine.report").joinpath("gallery.html").read_text("utf-8")
     head, tail = template.split(_MARK)
@@ -62,6 +63,8 @@ def _entry_json(entry: GalleryEntry) -> dict[str, object]:
                 "stability": mask.stability_score,
                 "stage": str(mask.stage),
                 "category": mask.category,
+                "boxScore": mask.box_score,
+                "box": mask.prompt_box_xywh,
             }
             for position, (mask, colour) in enumerate(
                 zip(record.annotations, palette(len(record.annotations)), strict=True)
