@@ -12,6 +12,7 @@ from sa_engine.version import __version__
 # name -> (module, one line for the overview, which must not import the module to be shown)
 COMMANDS = {
     "auto": ("auto_command", "Make masks for a folder of photographs, without people (stage 3)."),
+    "semi": ("semi_command", "Propose masks for people to correct, by a box detector (stage 2)."),
     "import": ("import_command", "Turn masks that people made into a dataset (stage 1)."),
     "export": ("export_command", "Write a dataset in another tool's format."),
     "show": ("show_command", "Write pictures and a page of a dataset's masks to look through."),
