@@ -9,6 +9,7 @@ CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types tests bundled-model clean
+.PHONY: loop stage1 retrain stage2 retrain-detector stage3
 
 help:
 	@sed -n 's/^# make /make /p' $(MAKEFILE_LIST)
@@ -49,6 +50,56 @@ DATA ?= ../shared/data
 KIND ?= cpu
 bundled-model: $(VENV)/.tests
 	ENGINE=$(BIN)/sa-engine benchmarks/bundled_model.sh $(KIND) $(DATA)
+
+# make loop    all three stages and their retrainings on a small set; MASKS=dataset/ for one of yours
+LOOP ?= examples/loop/loop.toml
+DATA_OUT ?= out/loop-data
+loop: OUT ?= out/loop
+loop: $(VENV)/.engine
+	$(BIN)/python examples/loop/prepare.py --out $(DATA_OUT) $(if $(MASKS),--masks $(MASKS))
+	$(BIN)/sa-engine loop $(LOOP) --set data=$(DATA_OUT) --out $(OUT)
+	@echo "Look at $(OUT)/index.html in a browser."
+
+# Stage by stage, for the images in IMAGES, with everything in OUT. ROUND counts the retrainings.
+IMAGES ?= examples/images
+ROUND ?= 1
+TOOL ?= label-studio
+STEPS ?= 300
+BUNDLED := sa_engine/model/weights/vit_t.safetensors
+stage1 retrain stage2 retrain-detector stage3: OUT ?= out/own
+BEFORE = $(shell expr $(ROUND) - 1)
+INIT = $(if $(filter 1,$(ROUND)),$(BUNDLED),$(OUT)/model-$(BEFORE).safetensors)
+SETS = $(wildcard $(OUT)/stage1 $(OUT)/stage2 $(OUT)/stage3)
+
+# make stage1 MASKS=annotations  people's masks become a dataset, OUT/stage1
+stage1: $(VENV)/.engine
+	$(BIN)/sa-engine import $(or $(MASKS),$(error give MASKS=annotations)) --images $(IMAGES) --out $(OUT)/stage1
+
+# make retrain  the model learns from every stage in OUT: OUT/model-ROUND.safetensors
+retrain: $(VENV)/.engine
+	$(BIN)/sa-engine train sam $(addprefix --data ,$(or $(SETS),$(error nothing in OUT=$(OUT) to train on: make stage1 first))) \
+	    --weight manual=10 --weight semi-automatic=10 --recipe scratch --image-size 224 \
+	    --steps $(STEPS) --batch-images 8 --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
+
+# make retrain-detector  the detector for that model: OUT/detector-ROUND.safetensors
+retrain-detector: $(VENV)/.engine
+	$(BIN)/sa-engine train detector $(addprefix --data ,$(or $(SETS),$(error nothing in OUT=$(OUT) to train on: make stage1 first))) \
+	    --checkpoint $(OUT)/model-$(ROUND).safetensors --out $(OUT)/detector-$(ROUND).safetensors
+
+# make stage2  proposals for TOOL in OUT/to-correct; with CORRECTED=file they become OUT/stage2
+stage2: $(VENV)/.engine
+ifdef CORRECTED
+	$(BIN)/sa-engine import $(CORRECTED) --images $(OUT)/to-correct/images --proposals $(OUT)/proposals --out $(OUT)/stage2
+else
+	$(BIN)/sa-engine semi --images $(IMAGES) --checkpoint $(OUT)/model-$(ROUND).safetensors \
+	    --detector $(OUT)/detector-$(ROUND).safetensors --out $(OUT)/proposals
+	$(BIN)/sa-engine export $(OUT)/proposals --format $(TOOL) --out $(OUT)/to-correct
+	@echo "Correct $(OUT)/to-correct in $(TOOL), then: make stage2 CORRECTED=<what comes out>"
+endif
+
+# make stage3  masks without people for IMAGES: OUT/stage3
+stage3: $(VENV)/.engine
+	$(BIN)/sa-engine auto --images $(IMAGES) --checkpoint $(OUT)/model-$(ROUND).safetensors --out $(OUT)/stage3
 
 # make clean   remove what the targets above made
 clean:

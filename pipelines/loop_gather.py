@@ -94,7 +94,7 @@ class SetMaker:
         inputs = {
             "name": part.name,
             "annotations": tree_digest(annotations),
-            "images": None if images is None else listing_digest(listing(images)),
+            "images": _pictures_digest(annotations, images),
             "format": None if part.format is None else part.format.value,
             "limit": part.limit,
         }
@@ -248,6 +248,15 @@ class SetMaker:
             return {"images": proposed.images}
 
         return self._bench.step("export", inputs, work, f"{label}, for {by.tool.value}")
+
+
+def _pictures_digest(annotations: Path, images: str | None) -> str | None:
+    """A digest of the pictures to import; those beside a file where none are named."""
+    beside = annotations.parent / "images"
+    if images is None and not (annotations.is_file() and beside.is_dir()):
+        # In a folder of annotations they are part of that folder's digest.
+        return None
+    return listing_digest(listing(str(beside) if images is None else images))
 
 
 def _images_argument(images: str) -> str:

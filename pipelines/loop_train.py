@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import Stage
 from sa_engine.detection.file import load_detector, save_detector
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
 from sa_engine.model.sam import Sam
@@ -230,9 +231,11 @@ class ModelMaker:
 
 
 def _mix(each: Round, sets: Sequence[GatheredSet]) -> dict[str, float]:
-    """The weights that name a stage, or a set that is trained on."""
-    names = {s.name for s in sets} | {"manual", "semi-automatic", "automatic"}
-    return {name: weight for name, weight in each.mix.items() if name in names}
+    """The weights that name a stage, or a set that is trained on, as training knows it."""
+    # A dataset that was there before keeps its folder, whatever the loop calls it.
+    names = {s.name: s.path.resolve().name for s in sets}
+    names |= {stage.value: stage.value for stage in Stage}
+    return {names[name]: weight for name, weight in each.mix.items() if name in names}
 
 
 def _renamed(line: str, names: Mapping[str, str]) -> str:

@@ -202,3 +202,15 @@ def test_a_file_that_is_no_toml(folder: Path) -> None:
         read(folder, "out = ]")
     with pytest.raises(UsageError, match="cannot read"):
         read_loop(folder / "none.toml")
+
+
+def test_the_example_is_a_loop_of_three_stages(tmp_path: Path) -> None:
+    for name in ("stage1", "stage2", "unlabelled", "heldout"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "stage1" / "instances.json").touch()
+    example = Path(__file__).resolve().parents[2] / "examples" / "loop" / "loop.toml"
+    config = read_loop(example, variables={"data": str(tmp_path)})
+    kinds = [each.gather[0].kind for each in config.rounds]
+    assert kinds == [Kind.IMPORT, Kind.SEMI, Kind.AUTO]
+    assert all(each.train is not None for each in config.rounds)
+    assert config.rounds[2].mix == {"manual": 10.0, "semi-automatic": 10.0}
