@@ -19,8 +19,9 @@ from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.sam import Sam
 
 POINTS_PER_SIDE = 16
-MATCH_IOU = 0.7
-"""From this IoU with a person's mask on a mask is right."""
+MATCH_IOUS = (0.7, 0.5)
+"""From this IoU with a person's mask on a mask is right; the second is for models that are not as
+good as the first yet."""
 
 
 def find_thresholds(
@@ -43,11 +44,14 @@ def find_thresholds(
     for path in sets:
         count = max(1, images // len(sets))
         judged += judge(Dataset(path), path.name, generate=generator.generate, max_images=count)
-    best = max(
-        play_through(judged, match_iou=MATCH_IOU),
-        key=lambda o: (round(_score(o), 6), o.stability_score_thresh, o.pred_iou_thresh),
-    )
-    return best if best.precision > 0 else None
+    for match_iou in MATCH_IOUS:
+        best = max(
+            play_through(judged, match_iou=match_iou),
+            key=lambda o: (round(_score(o), 6), o.stability_score_thresh, o.pred_iou_thresh),
+        )
+        if best.precision > 0:
+            return best
+    return None
 
 
 def _score(operating: Operating) -> float:

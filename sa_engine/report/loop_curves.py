@@ -51,7 +51,8 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{COLOUR}" '
             f'stroke-width="2"><title>{escape(dot.name)}: {dot.value:.4f}</title></circle>'
         )
-        parts.append(_label(x, y - 10, f"{dot.value:.3f}"))
+        # Beside the interval, and on the side where the line does not pass.
+        parts.append(_label(x + 7, y + (-8 if dot.filled else 16), f"{dot.value:.3f}", "start"))
     return _frame(title, [dot.name for dot in dots], parts, span)
 
 
@@ -122,7 +123,7 @@ def _frame(
     return "\n".join([*lines, *parts, "</svg>"])
 
 
-def _label(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
+def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
