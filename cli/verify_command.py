@@ -9,6 +9,8 @@ import click
 from tqdm import tqdm
 
 from sa_engine.dataset.shard_check import Problem
+from sa_engine.dataset.spares import restore_from_spares
+from sa_engine.dataset.storage import open_folder
 from sa_engine.dataset.verify import damaged_shards, verify
 from sa_engine.pipelines.repair import Repaired, repair_dataset
 from sa_engine.pipelines.signals import stop_on_signals
@@ -46,6 +48,8 @@ def command(dataset: Path, quick: bool, repair: bool, checkpoint: Path | None, d
     Exit status: 0 if all is well, or is again; 1 with a list of what is not; 2 if there is no
     dataset; 130 interrupted, to be continued.
     """
+    for name in restore_from_spares(open_folder(dataset)) if repair else ():
+        click.echo(f"{name}: restored from its second copy")
     with _bar("verify") as progress:
         problems = verify(dataset, deep=not quick, progress=progress)
     if not problems:

@@ -17,7 +17,7 @@ from sa_engine.dataset.leases import Lease, claim
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.records import ImageRecord, Stage
 from sa_engine.dataset.salvage import Irreparable, Remains, Reread
-from sa_engine.dataset.shards import ShardWriter, is_begun
+from sa_engine.dataset.shards import ShardWriter, clear_scratch, is_begun
 from sa_engine.dataset.sources import Source
 from sa_engine.dataset.stats import ShardStats, parquet_name, stats_name, tar_name
 from sa_engine.dataset.storage import Folder, open_folder
@@ -125,7 +125,7 @@ def repair_dataset(
 
         return annotator_of(manifest, checkpoint=checkpoint, device=device)
 
-    return repair_shards(
+    done = repair_shards(
         folder,
         manifest,
         damaged,
@@ -134,6 +134,8 @@ def repair_dataset(
         stop=stop,
         progress=progress,
     )
+    clear_scratch(path, manifest)
+    return done
 
 
 def reading_of(manifest: Manifest) -> Reading:

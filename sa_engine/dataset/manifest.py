@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sa_engine.dataset.frozen import describe_difference, freeze
+from sa_engine.dataset.frozen import INPUTS_NAME, describe_difference, freeze
 from sa_engine.dataset.records import Stage
+from sa_engine.dataset.scratch import SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.sealed import canonical, seal, unseal
 from sa_engine.dataset.sources import Source, SourceList
 from sa_engine.dataset.storage import Folder, open_folder
@@ -160,6 +161,9 @@ def _begin(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None)
     manifest = replace(
         manifest, sources_sha256=frozen.sources_sha256, inputs_sha256=frozen.file_sha256
     )
+    # Second copies of what nothing else could restore, see `spares`.
+    folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))
+    folder.write(SPARE_MANIFEST, seal(manifest.to_json()))
     folder.write(MANIFEST_NAME, seal(manifest.to_json()))
     return manifest
 

@@ -10,7 +10,8 @@ SCRATCH = ".work"
 """Sub-folder for unfinished shards, their journals and the claims on them."""
 
 _MANIFEST = "manifest.json"
-_FIRST_FILES = frozenset({SCRATCH, "inputs.parquet", _MANIFEST})
+SPARE_MANIFEST, SPARE_INPUTS = "manifest.spare.json", "inputs.spare.parquet"
+_FIRST_FILES = frozenset({SCRATCH, "inputs.parquet", _MANIFEST, SPARE_MANIFEST, SPARE_INPUTS})
 
 
 def refuse_foreign(url: str, held: Iterable[str]) -> None:

@@ -7,8 +7,10 @@ import pyarrow as pa
 
 from sa_engine.dataset.frozen import INPUTS_NAME, FrozenInputs
 from sa_engine.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
+from sa_engine.dataset.scratch import SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.shard_check import Problem, ShardCheck
 from sa_engine.dataset.sources import SourceList
+from sa_engine.dataset.spares import spare_problems
 from sa_engine.dataset.stats import (
     FileSum,
     parquet_name,
@@ -68,6 +70,8 @@ def _verify_all(
         yield from _strays(names, manifest)
     listed = list(_verify_inputs(folder, manifest))
     yield from listed
+    if shards is None and not listed:
+        yield from spare_problems(folder)
     inputs = FrozenInputs(folder) if deep and not listed else None
     for count, index in enumerate(chosen, start=1):
         yield from _verify_shard(folder, manifest, index, names, inputs, deep)
@@ -76,7 +80,7 @@ def _verify_all(
 
 
 def _strays(names: set[str], manifest: Manifest) -> Iterator[Problem]:
-    known = {MANIFEST_NAME, INPUTS_NAME, *COMPANIONS}
+    known = {MANIFEST_NAME, INPUTS_NAME, SPARE_MANIFEST, SPARE_INPUTS, *COMPANIONS}
     for index in range(manifest.num_shards):
         known |= {tar_name(index), parquet_name(index), stats_name(index)}
     for name in sorted(names - known):

@@ -149,7 +149,8 @@ def test_other_things_are_left_alone(bucket: str) -> None:
             open_output(url, PLAN, SOURCES)
     open_output(f"s3://{bucket}/out", PLAN, SOURCES)
     assert set(objects(bucket)) == {
-        "thesis/draft.tex", "out/manifest.json", "out/inputs.parquet"
+        "thesis/draft.tex", "out/manifest.json", "out/inputs.parquet",
+        "out/manifest.spare.json", "out/inputs.spare.parquet",
     }  # fmt: skip
     with pytest.raises(UsageError, match="was made from other inputs"):
         open_output(f"s3://{bucket}/out", PLAN, [*SOURCES[:2], Source("/x.jpg", "x.jpg")])

@@ -89,8 +89,8 @@ def test_rows_and_stats(tmp_path: Path, make_dataset: Maker, image_of: ImageOf) 
     assert stats.num_failed == {"truncated": 2} and stats.seconds == 3.0
     assert stats.tar.num_bytes == (out / "sa_000000.tar").stat().st_size
     assert sorted(path.name for path in out.iterdir()) == [
-        "inputs.parquet", "manifest.json", "sa_000000.parquet", "sa_000000.tar",
-        "sa_000000_stats.json",
+        "inputs.parquet", "inputs.spare.parquet", "manifest.json", "manifest.spare.json",
+        "sa_000000.parquet", "sa_000000.tar", "sa_000000_stats.json",
     ]  # fmt: skip
 
 
