@@ -46,7 +46,7 @@ from sa_engine.pipelines.work import Reading
 @model_options
 @storing_options
 @run_options
-def command(images: str, out: Path, preset: str, **options: Any) -> int:
+def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
     """Make masks for a folder of photographs, without people.
 
     A grid of points on the whole image, and on zoomed crops of it, asks the model for masks; those

@@ -18,6 +18,7 @@ from sa_engine.cli.evaluate_shared import (
     set_options,
     write,
 )
+from sa_engine.cli.places import WEIGHTS
 from sa_engine.detection.boxes import BoxFilter
 from sa_engine.detection.file import bundled_detector, load_detector
 from sa_engine.detection.finder import BoxFinder
@@ -43,7 +44,7 @@ from sa_engine.model.sam import Sam
 @set_options
 @click.option(
     "--detector",
-    type=click.Path(path_type=Path),
+    type=WEIGHTS,
     help="A detector's file.  [default: the one that comes with the model, if there is one]",
 )
 @click.option(
@@ -60,7 +61,7 @@ from sa_engine.model.sam import Sam
     help="Of two boxes with an IoU above this the one with the lower score goes.",
 )
 def boxes(
-    datasets: tuple[Path, ...],
+    datasets: tuple[Path | str, ...],
     detector: Path | None,
     grid: int | None,
     nms_thresh: float,

@@ -20,6 +20,7 @@ from sa_engine.cli.evaluate_shared import (
     write,
 )
 from sa_engine.cli.evaluate_thresholds import thresholds
+from sa_engine.cli.places import LOCAL_PATH
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
 from sa_engine.evaluation.calibration import calibrate, calibration_table
@@ -73,7 +74,7 @@ def command() -> None:
 @click.option("--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 def points(
-    datasets: tuple[Path, ...],
+    datasets: tuple[Path | str, ...],
     points: str,
     first_point: str,
     boxes: bool,
@@ -119,11 +120,11 @@ def points(
 
 
 @command.command("table", epilog="An example:  sa-engine evaluate table rows.parquet other.parquet")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=LOCAL_PATH)
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
 @click.option(
     "--record",
-    type=click.Path(path_type=Path),
+    type=LOCAL_PATH,
     help="A weights file: write the figures of its model, named as the file, into its card.",
 )
 def table_(files: tuple[Path, ...], markdown: bool, record: Path | None) -> None:
@@ -166,7 +167,7 @@ def _print_scores(scores: Sequence[Score], *, markdown: bool) -> None:
     "--points-per-side", default=32, show_default=True, help="The paper's evaluation has 64."
 )
 def proposals(
-    datasets: tuple[Path, ...],
+    datasets: tuple[Path | str, ...],
     points_per_side: int,
     max_images: int | None,
     out: Path | None,

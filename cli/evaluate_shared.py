@@ -10,7 +10,9 @@ import click
 from tqdm import tqdm
 
 from sa_engine.cli.options import all_of, model_options
+from sa_engine.cli.places import LOCAL_PATH, PLACE
 from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.storage import short_names
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.evaluation.results import write_rows
@@ -22,7 +24,7 @@ from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 T = TypeVar("T")
 
 set_options = all_of(
-    click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    click.argument("datasets", nargs=-1, required=True, type=PLACE),
     model_options,
     click.option(
         "--image-size",
@@ -32,19 +34,18 @@ set_options = all_of(
     click.option(
         "--max-images", type=click.IntRange(min=1), help="Images of a set, evenly spaced."
     ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="Write a Parquet file, a row for each mask."
-    ),
+    click.option("--out", type=LOCAL_PATH, help="Write a Parquet file, a row for each mask."),
     click.option("--markdown", is_flag=True, help="Print Markdown tables."),
 )
 
 
-def open_sets(paths: Sequence[Path]) -> dict[str, Dataset]:
+def open_sets(paths: Sequence[Path | str]) -> dict[str, Dataset]:
     """Datasets by a short name: the folder's, with its parent's where two are the same."""
-    names = [path.resolve().name for path in paths]
+    names = [short_names(path) for path in paths]
     opened: dict[str, Dataset] = {}
-    for path, name in zip(paths, names, strict=True):
-        unique = name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+    for path, (parent, name) in zip(paths, names, strict=True):
+        is_unique = [each for _, each in names].count(name) == 1
+        unique = name if is_unique else f"{parent}/{name}"
         if unique in opened:
             raise UsageError(f"{path} is given twice, or two sets have the same name {unique}")
         opened[unique] = Dataset(path)

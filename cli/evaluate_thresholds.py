@@ -53,7 +53,7 @@ from sa_engine.model.device import choose_device
     help="Write the recommended thresholds into the card of the --checkpoint file.",
 )
 def thresholds(
-    datasets: tuple[Path, ...],
+    datasets: tuple[Path | str, ...],
     points_per_side: int,
     match_iou: float,
     write_card: bool,

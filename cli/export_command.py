@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from sa_engine.cli.places import LOCAL_PATH, PLACE
 from sa_engine.cli.reasons import say_reasons
 from sa_engine.dataset.records import Stage
 from sa_engine.formats.writing import Filter
@@ -15,7 +16,7 @@ from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
 @click.command(
     "export", epilog="Example:  sa-engine export dataset/ --format coco --out coco/ --min-area 100"
 )
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option(
     "--format",
     "kind",
@@ -26,7 +27,7 @@ from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=LOCAL_PATH,
     help="A new folder; for coco also a new .json file, for the annotations alone.",
 )
 @click.option(
@@ -57,7 +58,7 @@ from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
     help="coco: write masks without holes as polygons along their pixels' edges.",
 )
 def command(
-    dataset: Path,
+    dataset: Path | str,
     kind: str,
     out: Path,
     min_area: int,

@@ -13,6 +13,7 @@ from sa_engine.cli.options import (
     run_options,
     take,
 )
+from sa_engine.cli.places import LOCAL_PATH, PLACE
 from sa_engine.cli.progress import RunBar, duration, report_run
 from sa_engine.cli.reasons import say_reasons
 from sa_engine.cli.workers import take_workers
@@ -31,7 +32,7 @@ NAMED_IMAGES = 20
     cls=GroupedCommand,
     epilog="Example:  sa-engine import instances.json --images photographs/ --out dataset/",
 )
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=LOCAL_PATH)
 @click.option(
     "--images",
     help="The pictures: a folder (searched through), a glob, a text list or a tar.  "
@@ -48,7 +49,7 @@ NAMED_IMAGES = 20
 )
 @click.option(
     "--proposals",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="The dataset whose export SOURCE is, corrected by people (stage 2): says what was kept, "
     "edited, deleted and added.",
 )
@@ -63,9 +64,9 @@ NAMED_IMAGES = 20
 def command(
     source: Path,
     images: str | None,
-    out: Path,
+    out: Path | str,
     kind: str,
-    proposals: Path | None,
+    proposals: Path | str | None,
     masks_from_boxes: bool,
     **options: Any,
 ) -> int:
@@ -114,7 +115,7 @@ def command(
     if "proposals" in report:
         _say_proposals(report["proposals"])
     if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
-        click.echo(f"named in {out / REPORT_NAME}")
+        click.echo(f"named in {out}/{REPORT_NAME}")
     return status or (3 if _images_missing(report) else 0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from sa_engine.cli.places import LOCAL_PATH
 from sa_engine.cli.progress import RunBar, duration
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
@@ -65,10 +66,10 @@ class _Screen(Watcher):
 
 
 @click.command("loop", epilog="How far is it:  sa-engine loop examples/loop/loop.toml --status")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=LOCAL_PATH)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LOCAL_PATH,
     help="The folder of the loop, instead of the one that CONFIG names.",
 )
 @click.option(

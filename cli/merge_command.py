@@ -7,19 +7,22 @@ import click
 from tqdm import tqdm
 
 from sa_engine.cli.options import out_option
+from sa_engine.cli.places import PLACE
 from sa_engine.dataset.combine import merge
 from sa_engine.errors import UsageError
 
 
 @click.command("merge", epilog="Example:  sa-engine merge manual/ automatic/ --out both/")
-@click.argument("datasets", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("datasets", nargs=-1, type=PLACE)
 @out_option
 @click.option(
     "--images-per-shard",
     type=click.IntRange(min=1),
     help="Images of each shard.  [default: the first dataset's]",
 )
-def command(datasets: tuple[Path, ...], out: Path, images_per_shard: int | None) -> None:
+def command(
+    datasets: tuple[Path | str, ...], out: Path | str, images_per_shard: int | None
+) -> None:
     """Put the images and masks of DATASETS into one new dataset.
 
     Ids are given anew. An image that several datasets have, by its content, comes once with the

@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
+
+from sa_engine.cli.places import PLACE, WEIGHTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +66,7 @@ model_options = all_of(
     option(
         "--checkpoint",
         group="Model",
-        type=click.Path(path_type=Path),
+        type=WEIGHTS,
         help="A weights file instead: the engine's safetensors or a public SAM .pth.",
     ),
     option(
@@ -89,14 +90,15 @@ model_options = all_of(
 images_option = click.option(
     "--images",
     required=True,
-    help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images.",
+    help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images; "
+    "or the URL of any of these (s3://, gs://).",
 )
 
 out_option = click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
-    help="The dataset's folder; the same command again continues it.",
+    type=PLACE,
+    help="The dataset's folder or URL; the same command again continues it.",
 )
 
 keeping_options = all_of(

@@ -6,17 +6,18 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from sa_engine.cli.places import LOCAL_PATH, PLACE
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord
 from sa_engine.pipelines.pictures import write_pictures
 
 
 @click.command("show", epilog="Example:  sa-engine show dataset/ --out pictures/")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=LOCAL_PATH,
     help="Folder for the pictures and index.html.",
 )
 @click.option(
@@ -26,7 +27,7 @@ from sa_engine.pipelines.pictures import write_pictures
     show_default=True,
     help="Only the first so many images; each makes the page larger.",
 )
-def command(dataset: Path, out: Path, limit: int) -> None:
+def command(dataset: Path | str, out: Path, limit: int) -> None:
     """Write an overlay picture for each image and one page to look through them.
 
     The page is a single file that needs no network: hover over a mask for its id, area, predicted

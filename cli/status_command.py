@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from sa_engine.cli.places import PLACE
 from sa_engine.cli.progress import duration
 from sa_engine.dataset.status import DatasetStatus, failed_images, read_status
 
 
 @click.command("status", epilog="Example:  sa-engine status dataset/")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option(
     "--failures",
     type=click.IntRange(min=0),
@@ -17,7 +18,7 @@ from sa_engine.dataset.status import DatasetStatus, failed_images, read_status
     show_default=True,
     help="Name at most so many failed images.",
 )
-def command(dataset: Path, failures: int) -> None:
+def command(dataset: Path | str, failures: int) -> None:
     """Say how far DATASET is, who works on it, how fast, and what failed.
 
     May be asked at any time, while others write.

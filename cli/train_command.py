@@ -14,6 +14,7 @@ from sa_engine.cli.options import (
     options_from,
     take,
 )
+from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
 from sa_engine.cli.train_detector import detector
 from sa_engine.cli.weights import data_options, parse_weights
 from sa_engine.model.variants import VARIANTS
@@ -77,12 +78,8 @@ def command() -> None:
     epilog="Several processes:  torchrun --nproc-per-node 2 -m sa_engine train sam ...",
 )
 @data_options
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The weights file to write."
-)
-@click.option(
-    "--init", type=click.Path(path_type=Path), help="Weights to start from instead of random ones."
-)
+@click.option("--out", required=True, type=LOCAL_PATH, help="The weights file to write.")
+@click.option("--init", type=WEIGHTS, help="Weights to start from instead of random ones.")
 @click.option(
     "--arch", type=click.Choice(VARIANTS), help="The image encoder.  [default: the recipe's]"
 )
@@ -135,7 +132,7 @@ def command() -> None:
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files, too.")
 @all_of(*(options_from(config, group) for config, group in _PARTS.values()))
 def sam(
-    data: tuple[Path, ...],
+    data: tuple[Path | str, ...],
     weight: tuple[str, ...],
     arch: str | None,
     precision: str | None,

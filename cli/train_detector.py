@@ -15,6 +15,7 @@ from sa_engine.cli.options import (
     options_from,
     take,
 )
+from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
 from sa_engine.cli.weights import data_options, parse_weights
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.pipelines.retrain_detector import DetectorOptions, build_config, retrain_detector
@@ -69,9 +70,7 @@ class DetectorBar:
     "--out out/detector.safetensors",
 )
 @data_options
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The detector's file to write."
-)
+@click.option("--out", required=True, type=LOCAL_PATH, help="The detector's file to write.")
 @click.option("--name", default="", help="The detector's name on its card.  [default: the file's]")
 @option(
     "--model",
@@ -83,7 +82,7 @@ class DetectorBar:
 @option(
     "--checkpoint",
     group="Model",
-    type=click.Path(path_type=Path),
+    type=WEIGHTS,
     help="A weights file instead: the engine's safetensors or a public SAM .pth.",
 )
 @option(
@@ -103,7 +102,7 @@ class DetectorBar:
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files, too.")
 @all_of(*(options_from(config, group) for config, group in _PARTS.values()))
-def detector(data: tuple[Path, ...], weight: tuple[str, ...], **options: Any) -> None:
+def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: Any) -> None:
     """Train the box detector of stage 2 and write it with its card.
 
     It finds objects of one category, "object", on a model's frozen image encoder, and works with

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from sa_engine.cli.places import PLACE, WEIGHTS
 from sa_engine.dataset.shard_check import Problem
 from sa_engine.dataset.spares import restore_from_spares
 from sa_engine.dataset.storage import open_folder
@@ -19,7 +20,7 @@ _SHOWN = 100
 
 
 @click.command("verify", epilog="Example:  sa-engine verify dataset/ --repair")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
 @click.option("--quick", is_flag=True, help="Check checksums and counts alone, decode nothing.")
 @click.option(
     "--repair",
@@ -29,7 +30,7 @@ _SHOWN = 100
 )
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=WEIGHTS,
     help="That model's file, if it does not come with the engine.",
 )
 @click.option(
@@ -39,7 +40,9 @@ _SHOWN = 100
     show_default=True,
     help="Where that model runs.",
 )
-def command(dataset: Path, quick: bool, repair: bool, checkpoint: Path | None, device: str) -> int:
+def command(
+    dataset: Path | str, quick: bool, repair: bool, checkpoint: Path | None, device: str
+) -> int:
     """Check DATASET: checksums, schema, that masks decode, boxes, areas, ids and counts.
 
     With --repair a damaged shard ends with the bytes that it had. What cannot be repaired stays as
@@ -71,7 +74,7 @@ def command(dataset: Path, quick: bool, repair: bool, checkpoint: Path | None, d
 
 
 def _repair(
-    dataset: Path,
+    dataset: Path | str,
     shards: Sequence[int],
     elsewhere: Sequence[Problem],
     checkpoint: Path | None,

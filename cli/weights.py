@@ -1,10 +1,9 @@
 """Options of what a training run learns from: datasets and how often each is drawn."""
 
-from pathlib import Path
-
 import click
 
 from sa_engine.cli.options import all_of
+from sa_engine.cli.places import PLACE
 from sa_engine.errors import UsageError
 
 data_options = all_of(
@@ -12,7 +11,7 @@ data_options = all_of(
         "--data",
         "data",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=PLACE,
         help="A dataset to train on; may be given several times.",
     ),
     click.option(

@@ -60,10 +60,10 @@ class ImportRun:
     """
 
     annotations: Path
-    out: Path
+    out: Path | str
     images: str | None = None
     format: Format | None = None
-    proposals: Path | None = None
+    proposals: Path | str | None = None
     masks_from_boxes: bool = False
     model: str | None = None
     checkpoint: Path | None = None
@@ -394,10 +394,10 @@ def _report(
     }
 
 
-def read_report(dataset: Path) -> dict[str, Any] | None:
+def read_report(folder: Folder) -> dict[str, Any] | None:
     """The content of a dataset's `import-report.json`; None if it has none that can be read."""
     try:
-        content = json.loads((dataset / REPORT_NAME).read_bytes())
+        content = json.loads(folder.read(REPORT_NAME))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -216,7 +216,7 @@ class ProposalSet:
     Raises UsageError or DatasetError for a path that is no complete dataset.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.dataset = Dataset(path)
         self.digest = self.dataset.digest()
         names = Names()

@@ -46,7 +46,7 @@ _WRITERS: Mapping[OutFormat, Callable[[Path, Survey], Writer]] = {
 class ExportRun:
     """What `run_export` is told.
 
-    dataset: a complete dataset's folder.
+    dataset: a complete dataset's folder or URL.
     out: a folder that is not there yet, or is empty; for COCO also a file's name that ends in
         .json, to which the annotations alone are written.
     filter: which masks are written.
@@ -54,7 +54,7 @@ class ExportRun:
     polygons: for COCO, write masks without holes as polygons.
     """
 
-    dataset: Path
+    dataset: Path | str
     out: Path
     format: OutFormat
     filter: Filter = field(default_factory=Filter)
@@ -111,7 +111,7 @@ def _write(
 ) -> ExportSummary:
     survey = survey_of(
         map(run.filter.apply, dataset.images(status=ImageStatus.OK)),
-        _source_categories(run.dataset),
+        _source_categories(dataset),
     )
     writer: Writer
     if run.format is OutFormat.COCO:
@@ -147,7 +147,7 @@ def _exported(run: ExportRun, dataset: Dataset, record: ImageRecord, names: Name
     )
 
 
-def _source_categories(dataset: Path) -> list[Mapping[str, Any]]:
-    report = read_report(dataset)
+def _source_categories(dataset: Dataset) -> list[Mapping[str, Any]]:
+    report = read_report(dataset.folder)
     categories = report.get("categories") if report else None
     return [each for each in categories or () if isinstance(each, dict)]

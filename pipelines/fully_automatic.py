@@ -32,7 +32,7 @@ class AutomaticRun:
     """What `run_automatic` is told.
 
     images: a folder, a file, a glob, a text list or a tar; see `list_sources`.
-    out: the dataset's folder, new or to be continued.
+    out: the dataset's folder or URL, new or to be continued.
     model: the name of a model that comes with the engine; not together with `checkpoint`.
     checkpoint: a weights file.
     preset: a name in `automask.config.PRESETS`.
@@ -44,7 +44,7 @@ class AutomaticRun:
     """
 
     images: str
-    out: Path
+    out: Path | str
     model: str | None = None
     checkpoint: Path | None = None
     preset: str = "default"

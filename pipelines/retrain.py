@@ -28,7 +28,7 @@ class TrainOptions:
     device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
     """
 
-    data: Sequence[Path]
+    data: Sequence[Path | str]
     out: Path
     weights: Mapping[str, float] = field(default_factory=dict)
     init: Path | None = None

@@ -34,7 +34,7 @@ class DetectorOptions:
     device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
     """
 
-    data: Sequence[Path]
+    data: Sequence[Path | str]
     out: Path
     model: str | None = None
     checkpoint: Path | None = None

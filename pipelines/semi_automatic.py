@@ -47,9 +47,9 @@ class SemiAutomaticRun:
     """
 
     images: str
-    out: Path
+    out: Path | str
     detector: Path | None = None
-    existing: Path | None = None
+    existing: Path | str | None = None
     model: str | None = None
     checkpoint: Path | None = None
     proposal_options: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class SemiAutomaticAnnotator:
 
     checkpoint: Path
     detector: Path
-    existing: Path | None
+    existing: Path | str | None
     proposals: ProposalConfig
     device: str
     precision: str

@@ -25,7 +25,7 @@ from sa_engine.dataset.local_files import (
     write_synced,
 )
 from sa_engine.dataset.object_folder import ObjectFolder
-from sa_engine.dataset.object_store import is_url
+from sa_engine.dataset.object_store import Place, is_url, last_part
 from sa_engine.dataset.scratch import SCRATCH, SharedScratch, refuse_foreign
 from sa_engine.errors import UsageError
 
@@ -41,6 +41,7 @@ __all__ = [
     "read_range",
     "read_regular",
     "sha256_of",
+    "short_names",
     "sync_folder",
     "write_synced",
 ]
@@ -226,3 +227,13 @@ class LocalFolder:
 def open_folder(path: str | os.PathLike[str]) -> Folder:
     """The folder at a local path or a URL. UsageError for a URL of a store that is unknown."""
     return ObjectFolder(path) if is_url(path) else LocalFolder(path)
+
+
+def short_names(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The names of a folder's parent and of the folder itself, local or behind a URL."""
+    if is_url(path):
+        place = Place.of(path)
+        parent, _, name = place.path.rpartition("/")
+        return last_part(parent), name
+    resolved = Path(path).resolve()
+    return resolved.parent.name, resolved.name

@@ -44,7 +44,7 @@ class DetectorRequest:
 
     sam: Sam
     model_name: str
-    data: Sequence[Path]
+    data: Sequence[Path | str]
     out: Path
     config: DetectorTrainConfig = field(default_factory=DetectorTrainConfig)
     weights: Mapping[str, float] = field(default_factory=dict)

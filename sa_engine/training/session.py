@@ -14,6 +14,7 @@ import torch
 
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
+from sa_engine.dataset.storage import short_names
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, resize_positions, save_checkpoint
@@ -45,7 +46,7 @@ class TrainRequest:
     name: the model's name on its card. data_workers: processes that prepare samples.
     """
 
-    data: Sequence[Path]
+    data: Sequence[Path | str]
     out: Path
     recipe: Recipe
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -150,13 +151,13 @@ def open_data(request: TrainRequest) -> TrainingData:
 
 
 def open_sets(
-    data: Sequence[Path], weights: Mapping[str, float]
+    data: Sequence[Path | str], weights: Mapping[str, float]
 ) -> tuple[dict[str, Dataset], dict[Stage, float]]:
     """Datasets by their folders' names, and the weights that name stages.
 
     Raises UsageError for two sets of one name, or a weight of an unknown name or below 0.
     """
-    datasets = {path.resolve().name: Dataset(path) for path in data}
+    datasets = {short_names(path)[1]: Dataset(path) for path in data}
     if len(datasets) < len(data):
         raise UsageError(
             "two datasets have the same folder name; rename one, as weights go by name"
