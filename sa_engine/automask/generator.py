@@ -20,14 +20,15 @@ from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.crops import Crop, crop_boxes
 from sa_engine.automask.filters import Candidates
 from sa_engine.automask.finish import clean_and_limit, drop_overlapping
-from sa_engine.automask.point_grid import Points, grids
+from sa_engine.automask.point_grid import grids
 from sa_engine.automask.steps import NoTimes, Step, StepTimes
 from sa_engine.automask.tiles import measure, tiling
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
+from sa_engine.model.crew import in_order, one_thread_an_operator
 from sa_engine.model.device import choose_precision
 from sa_engine.model.framing import resize_to_input
-from sa_engine.model.mask_decoder import prompts_per_chunk
+from sa_engine.model.mask_decoder import ImageContext, prompts_per_chunk
 from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
 
@@ -82,6 +83,10 @@ class MaskGenerator:
             or not rgb_HW3.size
         ):
             raise ValueError(f"an image is (H, W, 3) uint8; got {rgb_HW3.shape} {rgb_HW3.dtype}")
+        with one_thread_an_operator(self._device):
+            return self._generate(rgb_HW3)
+
+    def _generate(self, rgb_HW3: NDArray[np.uint8]) -> list[MaskRecord]:
         size_hw = (rgb_HW3.shape[0], rgb_HW3.shape[1])
         crops = crop_boxes(
             size_hw, layers=self.config.crop_n_layers, overlap_ratio=self.config.crop_overlap_ratio
@@ -141,6 +146,8 @@ class MaskGenerator:
     ) -> Candidates:
         """Prompt one crop with its grid and filter what comes back."""
         crop = crops[index]
+        if not len(self._grids[crop.layer]):
+            return filters.concatenate([])
         points_P2 = self._grids[crop.layer] * np.array(crop.size_hw[::-1])
         tiles = tiling(
             size_hw=crop.size_hw,
@@ -149,8 +156,20 @@ class MaskGenerator:
             low_size=self._sam.image_size // 4,
             device=str(self._device),
         )
-        kept = []
-        for logits_KHW, iou_K, point_K in self._masks(embedding_1CHW, points_P2, crop, input_hw):
+        scale = np.array([input_hw[1] / crop.size_hw[1], input_hw[0] / crop.size_hw[0]])
+        points = torch.from_numpy((points_P2 * scale).astype(np.float32)).to(self._device)
+        decoder, prompt_encoder = self._sam.mask_decoder, self._sam.prompt_encoder
+        with self._times.measure(Step.PROMPT):
+            pe_1CHW = prompt_encoder.image_pe()
+            _, dense_1C11 = prompt_encoder(self._prompts(points[:1]))
+            context = decoder.prepare(embedding_1CHW, pe_1CHW, shared_dense_1C11=dense_1C11)
+
+        def search(begin: int) -> Candidates | None:
+            some = slice(begin, begin + at_once)
+            masks = self._masks(context, points[some])
+            if masks is None:
+                return None
+            logits_KHW, iou_K, point_K = masks
             with self._times.measure(Step.MEASURE):
                 measured = measure(
                     logits_KHW,
@@ -159,56 +178,44 @@ class MaskGenerator:
                     offset=self.config.stability_score_offset,
                     least_stability=self.config.stability_score_thresh,
                 )
-                kept.append(
-                    filters.stable_and_whole(
-                        measured,
-                        predicted_iou_K=iou_K.cpu().numpy(),
-                        points_xy_K2=points_P2[point_K.cpu().numpy()] + (crop.x0, crop.y0),
-                        crop=crop,
-                        crop_index=index,
-                        image_size_hw=size_hw,
-                        config=self.config,
-                    )
+                return filters.stable_and_whole(
+                    measured,
+                    predicted_iou_K=iou_K.cpu().numpy(),
+                    points_xy_K2=points_P2[some][point_K.cpu().numpy()] + (crop.x0, crop.y0),
+                    crop=crop,
+                    crop_index=index,
+                    image_size_hw=size_hw,
+                    config=self.config,
                 )
+
+        at_once = self.config.points_per_batch or self._prompts_at_once()
+        found = in_order(search, range(0, len(points), at_once))
+        kept = [candidates for candidates in found if candidates is not None]
         with self._times.measure(Step.SUPPRESS):
             return filters.suppress_within_crop(filters.concatenate(kept), self.config)
 
-    def _masks(
-        self,
-        embedding_1CHW: Tensor,
-        points_P2: Points,
-        crop: Crop,
-        input_hw: tuple[int, int],
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _masks(self, context: ImageContext, points_P2: Tensor) -> tuple[Tensor, ...] | None:
         """Logits (K, low, low), predicted IoU (K,) and point index (K,) of confident masks.
 
-        A few at a time, by point and then by mask.
+        points_P2: pixels of the model's input, float32.
+        By point and then by mask; None if there are none.
         """
-        decoder, prompt_encoder = self._sam.mask_decoder, self._sam.prompt_encoder
-        scale = np.array([input_hw[1] / crop.size_hw[1], input_hw[0] / crop.size_hw[0]])
-        points = torch.from_numpy((points_P2 * scale).astype(np.float32)).to(self._device)
-        labels = torch.full((len(points), 1), FOREGROUND, device=self._device)
-        at_once = self.config.points_per_batch or self._prompts_at_once()
-        context = None
-        for begin in range(0, len(points), at_once):
-            with self._times.measure(Step.PROMPT):
-                some = slice(begin, begin + at_once)
-                sparse_PTC, dense_1C11 = prompt_encoder(
-                    Prompts(points_PN2=points[some, None], labels_PN=labels[some])
-                )
-                if context is None:
-                    context = decoder.prepare(
-                        embedding_1CHW, prompt_encoder.image_pe(), shared_dense_1C11=dense_1C11
-                    )
-                tokens = decoder.attend(context, sparse_PTC, dense_1C11)
-                # The first mask answers several prompts; a single point is ambiguous.
-                iou_P3 = tokens.iou_P4[:, 1:]
-                prompt_K, mask_K = filters.confident(iou_P3, self.config)
-            if not len(prompt_K):
-                continue
-            with self._times.measure(Step.DRAW):
-                logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
-            yield logits_KHW, iou_P3[prompt_K, mask_K], prompt_K + begin
+        decoder = self._sam.mask_decoder
+        with self._times.measure(Step.PROMPT):
+            sparse_PTC, dense_1C11 = self._sam.prompt_encoder(self._prompts(points_P2))
+            tokens = decoder.attend(context, sparse_PTC, dense_1C11)
+            # The first mask answers several prompts; a single point is ambiguous.
+            iou_P3 = tokens.iou_P4[:, 1:]
+            prompt_K, mask_K = filters.confident(iou_P3, self.config)
+        if not len(prompt_K):
+            return None
+        with self._times.measure(Step.DRAW):
+            logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
+        return logits_KHW, iou_P3[prompt_K, mask_K], prompt_K
+
+    def _prompts(self, points_P2: Tensor) -> Prompts:
+        labels_P1 = torch.full((len(points_P2), 1), FOREGROUND, device=self._device)
+        return Prompts(points_PN2=points_P2[:, None], labels_PN=labels_P1)
 
     def _prompts_at_once(self) -> int:
         """What the decoder asks for; more where the image has fewer tokens."""

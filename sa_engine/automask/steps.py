@@ -1,11 +1,14 @@
 """Where the time of mask generation goes, step by step."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
+
+from sa_engine.model.crew import sharing
 
 
 class Step(StrEnum):
@@ -29,12 +32,15 @@ class Step(StrEnum):
 class StepTimes:
     """Adds up seconds per step.
 
+    Where several threads take pieces of the work, a second of each of n threads counts 1 / n: the
+    steps still add up to what the whole took. Prompts are decoded and measured in such pieces.
     On an accelerator it waits at every step's end, so that times belong to their step; the whole
     is then slower than without.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._lock = threading.Lock()
         self.seconds: dict[Step, float] = dict.fromkeys(Step, 0.0)
 
     @contextmanager
@@ -48,7 +54,9 @@ class StepTimes:
                 torch.cuda.synchronize(self._device)
             elif self._device.type == "mps":
                 torch.mps.synchronize()
-            self.seconds[step] += time.perf_counter() - begin
+            seconds = time.perf_counter() - begin
+            with self._lock:
+                self.seconds[step] += seconds / sharing()
 
 
 class NoTimes(StepTimes):

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sa_engine.model.crew import in_order
+
 TILE_BIASES = 2**21
 """Biases held at a time by `attend_by_tiles`: 8 MiB in float32."""
 
@@ -46,18 +48,17 @@ def attend_by_tiles(q: Tensor, k: Tensor, v: Tensor, *, rel_HHD: Tensor, rel_WWD
     by_row, by_column = _relative_scores(q, rel_HHD, rel_WWD)
     images = max(1, TILE_BIASES // (heads * n * n))
     rows = h if images * heads * n * n <= TILE_BIASES else max(1, TILE_BIASES // (heads * w * n))
-    out = []
-    for i in range(0, b, images):
-        at = slice(i, i + images)
-        mixed = []
-        for y in range(0, h, rows):
-            row = slice(y, y + rows)
-            bias = by_row[at, :, row, :, :, None] + by_column[at, :, row, :, None, :]
-            bias = bias.reshape(*bias.shape[:2], -1, n)
-            queries = q[at, :, y * w : (y + rows) * w]
-            mixed.append(F.scaled_dot_product_attention(queries, k[at], v[at], attn_mask=bias))
-        out.append(torch.cat(mixed, dim=2))
-    return torch.cat(out)
+
+    def mix(tile: tuple[int, int]) -> Tensor:
+        at, row = slice(tile[0], tile[0] + images), slice(tile[1], tile[1] + rows)
+        bias = by_row[at, :, row, :, :, None] + by_column[at, :, row, :, None, :]
+        bias = bias.reshape(*bias.shape[:2], -1, n)
+        queries = q[at, :, tile[1] * w : (tile[1] + rows) * w]
+        return F.scaled_dot_product_attention(queries, k[at], v[at], attn_mask=bias)
+
+    starts = [[(i, y) for y in range(0, h, rows)] for i in range(0, b, images)]
+    mixed = in_order(mix, [tile for of_images in starts for tile in of_images])
+    return torch.cat([torch.cat([next(mixed) for _ in of_images], dim=2) for of_images in starts])
 
 
 def attend_by_channels(

@@ -3,10 +3,13 @@
 Source: "Segment Anything" (arXiv 2304.02643), section 3.
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa_engine.model.crew import one_thread_an_operator
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import Prompts
@@ -80,7 +83,9 @@ class Sam(nn.Module):
     def encode_image(self, images_B3HW: Tensor) -> Tensor:
         """Preprocessed images (B, 3, S, S) to embeddings (B, 256, S/16, S/16)."""
         dtype = next(self.image_encoder.parameters()).dtype
-        out: Tensor = self.image_encoder(images_B3HW.to(dtype))
+        plain = self.training or torch.is_grad_enabled()
+        with nullcontext() if plain else one_thread_an_operator(self.device):
+            out: Tensor = self.image_encoder(images_B3HW.to(dtype))
         return out
 
     def decode(

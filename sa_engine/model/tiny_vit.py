@@ -15,7 +15,13 @@ from sa_engine.model.layers import (
     from_windows,
     to_windows,
 )
-from sa_engine.model.strips import Rows, in_strips
+from sa_engine.model.strips import (
+    Rows,
+    in_strips,
+    neck_in_strips,
+    rows_made,
+    rows_needed,
+)
 
 
 class ConvNorm(nn.Sequential):
@@ -59,16 +65,11 @@ class RowsConv(ConvNorm):
 
     def needed(self, rows: Rows, height: int) -> Rows:
         """The input's rows, of `height`, that `of_rows` wants for these rows of the output."""
-        stride = self.c.stride[0]
-        stop = stride * rows[1] + (1 if stride == 1 else 0)
-        return max(stride * (rows[0] - 1), 0), min(stop, height)
+        return rows_needed(rows, height, stride=self.c.stride[0])
 
     def of_rows(self, x_BCHW: Tensor, rows: Rows) -> Tensor:
         """Rows of the output from the input's rows that `needed` names."""
-        # The row above the first one was computed without what lies above it: it is cut off.
-        first = min(rows[0], 1)
-        out: Tensor = self(x_BCHW)
-        return out[:, :, first : first + rows[1] - rows[0]]
+        return rows_made(self(x_BCHW), rows)
 
 
 class PatchEmbed(nn.Module):
@@ -208,7 +209,7 @@ class TinyVitBlock(nn.Module):
         super().__init__()
         self.window = window
         self.attn = WindowAttention(channels, heads=heads, window=window)
-        self.local_conv = ConvNorm(channels, channels, kernel=3, groups=channels)
+        self.local_conv = RowsConv(channels, channels, kernel=3, groups=channels)
         self.mlp = BlockMlp(channels, 4 * channels)
         self.drop_path = DropPath(drop_path)
 
@@ -216,12 +217,33 @@ class TinyVitBlock(nn.Module):
         x_BHWC = x_BCHW.permute(0, 2, 3, 1)
         _, h, w, _ = x_BHWC.shape
         windows, padded_hw = to_windows(x_BHWC, self.window)
-        mixed = self.attn(windows.flatten(1, 2)).view(windows.shape)
+        mixed = self._attend(windows.flatten(1, 2)).view(windows.shape)
         mixed = from_windows(mixed, padded_hw=padded_hw, size_hw=(h, w))
         x_BHWC = x_BHWC + self.drop_path(mixed)
-        x_BHWC = self.local_conv(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x_BHWC = self._convolve(x_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         out: Tensor = x_BHWC + self.drop_path(self.mlp(x_BHWC))
         return out.permute(0, 3, 1, 2)
+
+    def _attend(self, windows_BNC: Tensor) -> Tensor:
+        b, n, c = windows_BNC.shape
+        return in_strips(
+            b,
+            n * 3 * c * windows_BNC.element_size(),
+            windows_BNC,
+            lambda rows: self.attn(windows_BNC[rows[0] : rows[1]]),
+            dim=0,
+            training=self.training,
+        )
+
+    def _convolve(self, x_BCHW: Tensor) -> Tensor:
+        b, c, height, width = x_BCHW.shape
+
+        def compute(rows: Rows) -> Tensor:
+            top, bottom = self.local_conv.needed(rows, height)
+            return self.local_conv.of_rows(x_BCHW[:, :, top:bottom], rows)
+
+        row_bytes = b * c * width * x_BCHW.element_size()
+        return in_strips(height, row_bytes, x_BCHW, compute, dim=2, training=self.training)
 
 
 class Stage(nn.Module):
@@ -290,5 +312,4 @@ class TinyVit(nn.Module):
         x = self.patch_embed(x_BCHW.contiguous(memory_format=torch.channels_last))
         for layer in self.layers:
             x = layer(x)
-        out: Tensor = self.neck(x)
-        return out
+        return neck_in_strips(self.neck, x)

@@ -17,6 +17,7 @@ from sa_engine.model.layers import (
     to_windows,
 )
 from sa_engine.model.relative_attention import attend
+from sa_engine.model.strips import Rows, in_strips, linear_in_strips, neck_in_strips
 
 
 class PatchEmbed(nn.Module):
@@ -45,13 +46,12 @@ class RelativeAttention(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         b, h, w, c = x_BHWC.shape
-        qkv = self.qkv(x_BHWC).view(b, h * w, 3, self.heads, c // self.heads)
+        qkv = linear_in_strips(self.qkv, x_BHWC).view(b, h * w, 3, self.heads, c // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         steps = torch.arange(self.side, device=x_BHWC.device)
         distance = steps[:, None] - steps + self.side - 1
         mixed = attend(q, k, v, rel_HHD=self.rel_pos_h[distance], rel_WWD=self.rel_pos_w[distance])
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, h, w, c))
-        return out
+        return linear_in_strips(self.proj, mixed.transpose(1, 2).reshape(b, h, w, c))
 
 
 class VitBlock(nn.Module):
@@ -77,8 +77,19 @@ class VitBlock(nn.Module):
             windows, padded_hw = to_windows(x, self.window)
             x = from_windows(self.attn(windows), padded_hw=padded_hw, size_hw=size_hw)
         x_BHWC = x_BHWC + self.drop_path(x)
-        out: Tensor = x_BHWC + self.drop_path(self.mlp(self.norm2(x_BHWC)))
+        out: Tensor = x_BHWC + self.drop_path(self._think(x_BHWC))
         return out
+
+    def _think(self, x_BHWC: Tensor) -> Tensor:
+        x_NC = x_BHWC.flatten(0, 2)
+
+        def compute(rows: Rows) -> Tensor:
+            out: Tensor = self.mlp(self.norm2(x_NC[rows[0] : rows[1]]))
+            return out
+
+        row_bytes = self.mlp.lin1.out_features * x_NC.element_size()
+        out_NC = in_strips(len(x_NC), row_bytes, x_NC, compute, dim=0, training=self.training)
+        return out_NC.view(x_BHWC.shape)
 
 
 class Vit(nn.Module):
@@ -128,5 +139,4 @@ class Vit(nn.Module):
         x_BHWC = self.patch_embed(x_BCHW) + self.pos_embed
         for block in self.blocks:
             x_BHWC = block(x_BHWC)
-        out: Tensor = self.neck(x_BHWC.permute(0, 3, 1, 2))
-        return out
+        return neck_in_strips(self.neck, x_BHWC.permute(0, 3, 1, 2))

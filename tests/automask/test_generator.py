@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from sa_engine.automask.config import GeneratorConfig
@@ -161,6 +162,22 @@ def test_the_same_image_twice_gives_the_same_records(
     random_sam: Sam, picture: NDArray[np.uint8]
 ) -> None:
     assert generate(random_sam, picture) == generate(random_sam, picture)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_any_number_of_threads_gives_the_same_records(
+    random_sam: Sam, picture: NDArray[np.uint8], threads: int
+) -> None:
+    config = GeneratorConfig(points_per_side=6, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = MaskGenerator(random_sam, config).generate(picture)
+        torch.set_num_threads(threads)
+        assert MaskGenerator(random_sam, config).generate(picture) == alone
+    finally:
+        torch.set_num_threads(before)
+    assert alone
 
 
 def test_limits_of_area_hold_in_pixels_and_as_a_share_of_the_image(
