@@ -3,9 +3,9 @@
     python -m benchmarks.rotten
 
 The corpus of `rotten_corpus` goes through the whole command, with two workers and a small model of
-random weights. The command must end with status 3 (done, but some images failed), every file must be
-read right or have one of the reasons that are allowed for it, no worker may have died, and `verify`
-must find no problems. Written beside this script: `results/rotten.json`.
+random weights. The command must end with status 3 (done, but some images failed), every file must
+be read right or have one of the reasons that are allowed for it, no worker may have died, and
+`verify` must find no problems. Written beside this script: `results/rotten.json`.
 """
 
 import argparse

@@ -352,7 +352,8 @@ def names() -> Iterator[Item]:
     for name in (
         "a.b.c.png", "two..dots.png", "trailing dot..png", " leading space.png",
         "mit Umlaut ä.png", "combining a\u0308.png", "日本語.png", "עברית.png",
-        "emoji 🍎.png", "zero\u200bwidth.png", "new\nline.png", "tab\tand\rreturn.png", "quote\"and'.png", "back\\slash.png",
+        "emoji 🍎.png", "zero\u200bwidth.png", "new\nline.png", "tab\tand\rreturn.png",
+        "quote\"and'.png", "back\\slash.png",
         "a.tar!b.png", "percent%20%s.png", "-rf.png", "--help.png", "$HOME `id`.png", "CON.png",
         "#hash?query=1.png", "semi;colon&.png", "[brackets]*.png", "{curly}.png",
         "x" * 240 + ".png", "very/deep/" + "d/" * 30 + "deep.png", "folder.png/inside.png",
