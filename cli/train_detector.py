@@ -71,6 +71,11 @@ class DetectorBar:
 )
 @data_options
 @click.option("--out", required=True, type=LOCAL_PATH, help="The detector's file to write.")
+@click.option(
+    "--init",
+    type=WEIGHTS,
+    help="A detector to start from instead of random weights, such as that of the model before.",
+)
 @click.option("--name", default="", help="The detector's name on its card.  [default: the file's]")
 @option(
     "--model",

@@ -31,6 +31,7 @@ class DetectorOptions:
         on; not together with `checkpoint`, a weights file. With neither, the engine's own.
     changes: options by part ("train", "net", "losses", "optim", "jitter") and name; those not named
         keep their defaults.
+    init: a detector to start from, of the same network, whatever encoder it was trained on.
     device: "auto", "cpu", "cuda" or "mps". data_workers: processes that prepare samples.
     """
 
@@ -40,6 +41,7 @@ class DetectorOptions:
     checkpoint: Path | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    init: Path | None = None
     name: str = ""
     device: str = "auto"
     data_workers: int = 0
@@ -70,6 +72,7 @@ def retrain_detector(
             out=options.out,
             config=config,
             weights=options.weights,
+            init=options.init,
             name=options.name,
             data_workers=options.data_workers,
             device=device,

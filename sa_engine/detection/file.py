@@ -88,9 +88,19 @@ def load_detector(path: Path | str, sam: Sam) -> Detector:
     Raises UsageError if there is no such file, CheckpointError if it holds no detector, or one for
     another image encoder.
     """
+    _check_encoder(read_detector_card(path), sam, Path(path))
+    return read_network(path, sam)
+
+
+def read_network(path: Path | str, sam: Sam) -> Detector:
+    """A detector's network, float32, on the CPU, whichever encoder it was trained on.
+
+    Its answers mean something on `sam` only if that is the same encoder; else it is a start for
+    training. Raises UsageError and CheckpointError as `load_detector`, also where `sam` has maps of
+    other widths.
+    """
     path = Path(path)
     card = read_detector_card(path)
-    _check_encoder(card, sam, path)
     try:
         config = DetectorConfig(**card.net)
         tensors = safetensors.torch.load_file(path)

@@ -47,7 +47,8 @@ class DetectorLoss:
     """What a batch gave.
 
     loss: differentiable. score_loss, box_loss: its parts, unweighted.
-    box_iou: mean IoU of the boxes at the places that answer for an object.
+    box_iou: mean IoU of the boxes at the places that answer for an object, weighted by how good a
+        place is beside the object's best.
     """
 
     loss: Tensor
@@ -61,11 +62,13 @@ class Assigned:
     """The places of one image that answer for an object.
 
     place_K: (K,) int64. object_K: (K,) int64. target_K: (K,) the score they should have.
+    share_K: (K,) how good each is beside its object's best place, [0, 1].
     """
 
     place_K: Tensor
     object_K: Tensor
     target_K: Tensor
+    share_K: Tensor
 
 
 def detector_loss(
@@ -81,7 +84,7 @@ def detector_loss(
     usable_BL: places that lie on the image; the others cost nothing.
     """
     score_sum = answers.score_logits_BL.new_zeros(())
-    box_sum, iou_sum, weight_sum, count = score_sum, score_sum, score_sum, 0
+    box_sum = iou_sum = target_sum = share_sum = score_sum
     for b, boxes_G4 in enumerate(objects):
         logits_L, boxes_L4 = answers.score_logits_BL[b], answers.boxes_BL4[b]
         with torch.no_grad():
@@ -97,15 +100,16 @@ def detector_loss(
         target_L[found.place_K] = found.target_K
         score_sum = score_sum + _score_loss(logits_L, target_L, usable_BL[b], config)
         giou_K, iou_K = generalised_iou(boxes_L4[found.place_K], boxes_G4[found.object_K])
-        box_sum = box_sum + ((1 - giou_K) * found.target_K).sum()
-        iou_sum = iou_sum + iou_K.detach().sum()
-        weight_sum = weight_sum + found.target_K.sum()
-        count += len(found.place_K)
+        # By share, not by target: an object that no box fits yet needs its boxes moved the most.
+        box_sum = box_sum + ((1 - giou_K) * found.share_K).sum()
+        iou_sum = iou_sum + (iou_K.detach() * found.share_K).sum()
+        target_sum = target_sum + found.target_K.sum()
+        share_sum = share_sum + found.share_K.sum()
     # Few or no objects in a batch: the background must not count for more than it does elsewhere.
-    whole = weight_sum.clamp(min=1.0 * len(objects))
-    score, box = score_sum / whole, box_sum / whole
+    score = score_sum / target_sum.clamp(min=1.0 * len(objects))
+    box = box_sum / share_sum.clamp(min=1.0)
     loss = score + config.box_weight * box
-    return DetectorLoss(loss, score.detach(), box.detach(), iou_sum / max(1, count))
+    return DetectorLoss(loss, score.detach(), box.detach(), iou_sum / share_sum.clamp(min=1e-6))
 
 
 def assign(
@@ -124,7 +128,7 @@ def assign(
     """
     if not len(objects_G4):
         none = torch.zeros(0, dtype=torch.int64, device=scores_L.device)
-        return Assigned(none, none, scores_L[:0])
+        return Assigned(none, none, scores_L[:0], scores_L[:0])
     x, y = centres_L2.unbind(dim=1)
     x0, y0, x1, y1 = objects_G4[:, :, None].unbind(dim=1)
     candidate_GL = (x > x0) & (x < x1) & (y > y0) & (y < y1) & usable_L
@@ -149,8 +153,8 @@ def assign(
     fit_K, iou_K = fit_GL[object_K, place_K], iou_GL[object_K, place_K]
     best_fit_G = torch.zeros_like(middle_G2[:, 0]).scatter_reduce(0, object_K, fit_K, "amax")
     best_iou_G = torch.zeros_like(middle_G2[:, 0]).scatter_reduce(0, object_K, iou_K, "amax")
-    target_K = fit_K / best_fit_G[object_K].clamp(min=1e-20) * best_iou_G[object_K]
-    return Assigned(place_K, object_K, target_K)
+    share_K = fit_K / best_fit_G[object_K].clamp(min=1e-20)
+    return Assigned(place_K, object_K, share_K * best_iou_G[object_K], share_K)
 
 
 def box_iou(first_N4: Tensor, second_M4: Tensor) -> Tensor:

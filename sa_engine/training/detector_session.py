@@ -13,8 +13,15 @@ import numpy as np
 import torch
 
 from sa_engine.detection.card import DetectorCard
+from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import EMBEDDING_STRIDE, encoder_digest, finer_channels
-from sa_engine.detection.file import build_detector, embedding_channels, net_options, save_detector
+from sa_engine.detection.file import (
+    build_detector,
+    embedding_channels,
+    net_options,
+    read_network,
+    save_detector,
+)
 from sa_engine.detection.network import Detector
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
@@ -39,6 +46,8 @@ class DetectorRequest:
     model_name: that model's name. data: datasets; a set's name is its folder's.
     weights: by set or by stage; a set without one has the square root of its number of pictures.
     out: the safetensors file; state, metrics and kept maps lie beside it, in "<out>.run".
+    init: a detector to start from, of the same network; its encoder may have been another, such as
+        that of the round before. None for random weights.
     name: the detector's name on its card. data_workers: processes that prepare samples.
     """
 
@@ -48,6 +57,7 @@ class DetectorRequest:
     out: Path
     config: DetectorTrainConfig = field(default_factory=DetectorTrainConfig)
     weights: Mapping[str, float] = field(default_factory=dict)
+    init: Path | None = None
     name: str = ""
     data_workers: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -84,7 +94,7 @@ def train_detector(
     config = request.config
     digest = encoder_digest(request.sam)
     torch.manual_seed(config.seed)
-    detector = build_detector(config.net, request.sam)
+    detector = _start(request)
     check_detector_memory(
         request.sam, detector, config, device=request.device, processes=request.world.size
     )
@@ -95,6 +105,7 @@ def train_detector(
             "data": data.digests,
             "weights": data.weights,
             "encoder": digest,
+            "init": None if request.init is None else _file_sha256(request.init),
         }
     )
     trainer = DetectorTrainer(
@@ -197,6 +208,24 @@ def open_detector_data(request: DetectorRequest, detector: Detector, digest: str
     return DetectorData(sources, weights, digests, tuple(lines), bank)
 
 
+def _start(request: DetectorRequest) -> Detector:
+    """The detector to train: from a file, or random by the seed."""
+    net = request.config.net
+    if request.init is None:
+        return build_detector(net, request.sam)
+    start = read_network(request.init, request.sam)
+    if start.config != net:
+        raise UsageError(
+            f"{request.init} has {_network(start.config)}, the run wants {_network(net)}; "
+            "give the same options of the network or another --init"
+        )
+    return start
+
+
+def _network(config: DetectorConfig) -> str:
+    return ", ".join(f"{name} {value}" for name, value in net_options(config).items())
+
+
 def flat_options(config: Any) -> dict[str, Any]:
     """Every option of a config, flat, with JSON values."""
     flat: dict[str, Any] = {}
@@ -209,6 +238,11 @@ def flat_options(config: Any) -> dict[str, Any]:
         else:
             flat[f.name] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(content: Any) -> str:

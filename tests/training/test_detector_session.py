@@ -160,3 +160,22 @@ def test_a_run_with_other_options_is_refused(sam: Sam, scenes: Path, tmp_path: P
     train_detector(request)
     with pytest.raises(UsageError, match="other options or data"):
         train_detector(replace(request, config=config(steps=3)))
+
+
+def test_a_run_starts_from_the_detector_of_another_encoder(sam: Sam, scenes: Path, tmp_path: Path):
+    torch.manual_seed(9)
+    before = small_sam(64).eval()
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    request = DetectorRequest(
+        sam=before, model_name="s", data=[scenes], out=first, config=config(views=0)
+    )
+    train_detector(request)
+    still = config(views=0, optim=DetectorOptimConfig(lr=1e-12, ema_decay=0))
+    train_detector(replace(request, sam=sam, out=second, init=first, config=still))
+    one, other = load_detector(first, before).state_dict(), load_detector(second, sam).state_dict()
+    for name, value in one.items():
+        assert torch.allclose(value, other[name], atol=1e-3), name
+    wider = config(views=0, net=DetectorConfig(channels=16))
+    third = replace(request, out=tmp_path / "third", init=first, config=wider)
+    with pytest.raises(UsageError, match=r"has channels 32, .* the run wants channels 16"):
+        train_detector(third)
