@@ -157,7 +157,7 @@ PARTS = (
         name="profile",
         title="operators of a run, vit_t, default grid",
         does="profile",
-        minutes=2,
+        minutes=4,
         more={"sizes": (PUBLISHED_SIZE, None)},
     ),
     Part(

@@ -264,8 +264,9 @@ def _profile(part: Result) -> Iterator[str]:
         h, w = row["size_hw"]
         total = row["profiled_seconds"]
         yield (
-            f"Model input {row['image_size']} px, image {w}x{h}: {row['seconds']:.1f} s, "
-            f"{total:.1f} s with the profiler. Time in each operator by itself:"
+            f"Model input {row['image_size']} px, image {w}x{h}, one thread: "
+            f"{row['seconds']:.1f} s, {total:.1f} s with the profiler. Time in each operator by "
+            "itself:"
         )
         yield ""
         yield "| operator | calls | s | share |"

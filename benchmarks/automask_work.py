@@ -78,7 +78,11 @@ class Work(StepTimes):
 def count_work(
     sam: Sam, device: torch.device, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """GFLOP and GB per step, masks measured, pixels computed for them and those they would have."""
+    """GFLOP and GB per step, masks measured, pixels computed for them and those they would have.
+
+    By one thread: counters see no other.
+    """
+    torch.set_num_threads(1)
     sam.requires_grad_(False)  # the counter would follow gradients
     work = Work(device)
     counted = {"masks": 0, "pixels": 0}
@@ -111,7 +115,11 @@ def count_work(
 def operators(
     sam: Sam, device: torch.device, rgb_HW3: NDArray[np.uint8], parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Seconds of each operator by itself, and of all that is no operator, over one image."""
+    """Seconds of each operator by itself, and of all that is no operator, over one image.
+
+    By one thread: the profiler sees no other.
+    """
+    torch.set_num_threads(1)
     generator = MaskGenerator(sam, GeneratorConfig(**parameters), device=device)
     generator.generate(rgb_HW3)
     begin = time.perf_counter()
