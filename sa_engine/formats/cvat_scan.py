@@ -45,8 +45,9 @@ class Scan:
             self._measure()
         except OSError as error:
             raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
-        except (expat.ExpatError, LookupError) as error:
-            # A LookupError is of an encoding that nobody knows.
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            # A LookupError is of an encoding that nobody knows, a ValueError of one that is not
+            # made of bytes or does not fit them.
             raise AnnotationError(f"{path} is not whole XML: {error}") from error
 
     def _parse(self, data: bytes | None = None) -> None:

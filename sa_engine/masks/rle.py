@@ -17,6 +17,16 @@ Mask = NDArray[np.bool_]
 """A binary mask, (H, W) bool."""
 
 
+MAX_PIXELS = (1 << 29) - 1
+"""Largest mask, pixels: longer runs take more than the 6 characters that the COCO library provides
+for each, and it would write past its buffers."""
+
+_MAX_CHARACTERS = 6
+_LONG_RUN = 1 << 24
+"""Where only such runs are, each takes 6 characters, and the COCO library has no room for the zero
+that it writes after them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rle:
     """A mask as COCO compressed RLE.
@@ -34,25 +44,28 @@ class Rle:
 
 
 def encode(mask: NDArray[Any]) -> Rle:
-    """Encode a (H, W) mask; non-zero is foreground."""
+    """Encode a (H, W) mask; non-zero is foreground. ValueError for over `MAX_PIXELS`."""
     height, width = mask.shape
+    _check_size((height, width))
+    if height * width >= _LONG_RUN:
+        return from_runs(_runs_of(mask), (height, width))
     coded: Any = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
     return Rle((height, width), coded["counts"].decode("ascii"))
 
 
 def decode(rle: Rle) -> Mask:
-    """Decode to a (H, W) bool mask."""
-    decoded: NDArray[np.uint8] = coco_mask.decode(_to_bytes(rle))
+    """Decode to a (H, W) bool mask. Raises ValueError as `runs` does."""
+    decoded: NDArray[np.uint8] = coco_mask.decode(_checked(rle))
     return decoded.view(np.bool_)
 
 
 def area(rle: Rle) -> int:
-    """Foreground pixels."""
-    return int(coco_mask.area(_to_bytes(rle)))
+    """Foreground pixels. Raises ValueError as `runs` does."""
+    return int(coco_mask.area(_checked(rle)))
 
 
 def areas(rles: Sequence[Rle]) -> list[int]:
-    """Foreground pixels of each mask."""
+    """Foreground pixels of each mask, all of which were made here or went through `runs`."""
     coded: Any = [_to_bytes(rle) for rle in rles]
     found: list[int] = []
     # pycocotools 2.0.11 fails on more masks at once (it makes an uint8 of their number).
@@ -62,7 +75,7 @@ def areas(rles: Sequence[Rle]) -> list[int]:
 
 
 def boxes_xywh(rles: Sequence[Rle]) -> list[tuple[float, float, float, float]]:
-    """`bbox_xywh` of each mask."""
+    """`bbox_xywh` of each mask, all of which were made here or went through `runs`."""
     if not rles:
         return []
     coded: Any = [_to_bytes(rle) for rle in rles]
@@ -70,8 +83,11 @@ def boxes_xywh(rles: Sequence[Rle]) -> list[tuple[float, float, float, float]]:
 
 
 def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
-    """COCO's box of the mask, (x, y, width, height) in pixels; all 0 for an empty mask."""
-    x, y, w, h = coco_mask.toBbox(_to_bytes(rle)).tolist()
+    """COCO's box of the mask, (x, y, width, height) in pixels; all 0 for an empty mask.
+
+    Raises ValueError as `runs` does.
+    """
+    x, y, w, h = coco_mask.toBbox(_checked(rle)).tolist()
     return (x, y, w, h)
 
 
@@ -83,6 +99,7 @@ def runs(rle: Rle) -> NDArray[np.int64]:
     """
     lengths = unpack(rle.counts)
     height, width = rle.size_hw
+    _check_size(rle.size_hw)
     if (lengths < 0).any() or int(lengths.sum()) != height * width:
         raise ValueError(f"runs do not add up to the {width}x{height} pixels of the mask")
     return lengths
@@ -93,7 +110,8 @@ def unpack(counts: str) -> NDArray[np.int64]:
 
     The form: 5 bits a character, the 6th says that more follow, little end first; from the fourth
     number on, each is the difference from the number two before. Raises ValueError (of which
-    UnicodeEncodeError is one) for a string that is not of this form.
+    UnicodeEncodeError is one) for a string that is not of this form, or that spells a number with
+    more characters than the COCO library can read.
     """
     codes = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     if not codes.size:
@@ -103,8 +121,8 @@ def unpack(counts: str) -> NDArray[np.int64]:
     ends = np.flatnonzero(codes & 32 == 0)
     starts = np.concatenate(([0], ends[:-1] + 1))
     sizes = ends - starts + 1
-    if sizes.max() > 8:
-        raise ValueError("counts holds a number beyond 40 bits")
+    if sizes.max() > _MAX_CHARACTERS:
+        raise ValueError("counts holds a number beyond 30 bits")
     places = np.arange(codes.size) - np.repeat(starts, sizes)
     numbers = np.add.reduceat((codes & 31) << (5 * places), starts)
     numbers -= ((codes[ends] >> 4) & 1) << (5 * sizes)
@@ -138,30 +156,67 @@ def decode_window(rle: Rle) -> tuple[Mask, tuple[int, int]]:
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """The mask that covers whatever any of the masks covers. ValueError if there is none."""
+    """The mask that covers whatever any of the masks covers.
+
+    Raises ValueError if there is none, if they differ in size, or as `runs` does.
+    """
     if not rles:
         raise ValueError("a union needs a mask")
-    coded: Any = [_to_bytes(rle) for rle in rles]
+    if any(rle.size_hw != rles[0].size_hw for rle in rles):
+        raise ValueError("a union needs masks of one size")
+    coded: Any = [_checked(rle) for rle in rles]
+    height, width = rles[0].size_hw
+    if height * width >= _LONG_RUN:
+        return encode(np.logical_or.reduce([decode(rle) for rle in rles]))
     merged: Any = coco_mask.merge(coded)
     return Rle(rles[0].size_hw, merged["counts"].decode("ascii"))
 
 
 def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float64]:
-    """IoU of every mask of `first` with every mask of `second`, (len(first), len(second))."""
+    """IoU of every mask of `first` with every mask of `second`, (len(first), len(second)).
+
+    Raises ValueError as `runs` does.
+    """
     if not first or not second:
         return np.zeros((len(first), len(second)))
     crowd = [0] * len(second)
-    ious = coco_mask.iou([_to_bytes(r) for r in first], [_to_bytes(r) for r in second], crowd)
+    ious = coco_mask.iou([_checked(r) for r in first], [_checked(r) for r in second], crowd)
     return np.asarray(ious, dtype=np.float64).reshape(len(first), len(second))
 
 
 def from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Rle:
-    """Compress run lengths (background first, column-major) that add up to H·W."""
+    """Compress run lengths (background first, column-major) that add up to H·W.
+
+    Raises ValueError for over `MAX_PIXELS`.
+    """
     height, width = size_hw
+    _check_size(size_hw)
+    if height * width >= _LONG_RUN:
+        return Rle(size_hw, _pack(runs))
     plain: Any = {"size": [height, width], "counts": [int(n) for n in runs]}
     coded: Any = coco_mask.frPyObjects(plain, height, width)
     counts = coded["counts"]
     return Rle((height, width), counts.decode("ascii") if isinstance(counts, bytes) else counts)
+
+
+def _runs_of(mask: NDArray[Any]) -> list[int]:
+    pixels = (mask != 0).ravel(order="F")
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    runs = np.diff(np.concatenate(([0], edges, [pixels.size]))).tolist()
+    return [0, *runs] if pixels[0] else runs
+
+
+def _pack(runs: Sequence[int]) -> str:
+    """What `unpack` undoes."""
+    characters: list[int] = []
+    for place, run in enumerate(runs):
+        number = run - runs[place - 2] if place > 2 else run
+        more = True
+        while more:
+            bits, number = number & 31, number >> 5
+            more = number != (-1 if bits & 16 else 0)
+            characters.append(48 + (bits | 32 if more else bits))
+    return bytes(characters).decode("ascii")
 
 
 def encode_window(
@@ -193,6 +248,18 @@ def encode_window(
     edges[1:-1:2], edges[2:-1:2] = starts, ends
     runs = np.diff(edges)
     return from_runs((runs if runs[-1] else runs[:-1]).tolist(), size_hw)
+
+
+def _check_size(size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    if not 0 <= height * width <= MAX_PIXELS or height < 0:
+        raise ValueError(f"a mask of {width}x{height} pixels: at most {MAX_PIXELS} are possible")
+
+
+def _checked(rle: Rle) -> Any:
+    """`_to_bytes` of a mask that may come from a file that somebody damaged."""
+    runs(rle)
+    return _to_bytes(rle)
 
 
 def _to_bytes(rle: Rle) -> Any:

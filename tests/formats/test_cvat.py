@@ -202,3 +202,11 @@ def test_files_of_other_machines_are_not_read_in(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_at_all(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         CvatSource(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "hex", "shift_jis", "nonsense"])
+def test_encodings_that_the_parser_does_not_take(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "annotations.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotations></annotations>')
+    with pytest.raises(AnnotationError, match="is not whole XML"):
+        CvatSource(path)

@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from sa_engine.masks.rle import (
     Rle,
+    _pack,
     area,
     areas,
     bbox_xywh,
@@ -68,13 +69,35 @@ def test_windows_hold_the_whole_mask(mask: np.ndarray) -> None:
         assert encode_window(window, origin_xy=(x, y), size_hw=mask.shape) == coded
 
 
-@given(st.lists(st.integers(0, 1 << 30), min_size=1, max_size=20))
+@given(st.lists(st.integers(0, (1 << 24) - 1), min_size=1, max_size=20))
 @settings(max_examples=200, deadline=None)
-def test_strings_are_unpacked_as_coco_packs_them(lengths: list[int]) -> None:
+def test_strings_are_packed_and_unpacked_as_the_coco_library_does(lengths: list[int]) -> None:
     size = [sum(lengths), 1]
-    packed = coco_mask.frPyObjects({"size": size, "counts": lengths}, *size)["counts"]
+    packed = coco_mask.frPyObjects({"size": size, "counts": lengths}, *size)["counts"].decode()
 
-    assert unpack(packed.decode()).tolist() == lengths
+    assert unpack(packed).tolist() == lengths
+    assert _pack(lengths) == packed
+
+
+@given(st.lists(st.integers(0, (1 << 29) - 1), min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_long_runs_are_packed_without_it(lengths: list[int]) -> None:
+    # It would write past its buffer.
+    assert unpack(_pack(lengths)).tolist() == lengths
+
+
+def test_large_masks_are_encoded_without_it() -> None:
+    mask = np.zeros((1 << 12, (1 << 12) + 1), dtype=bool)
+    mask[:, 5:4000] = True
+    coded = encode(mask)
+    assert runs(coded).tolist() == [5 << 12, 3995 << 12, 97 << 12]
+    assert (
+        union([coded, coded])
+        == coded
+        == encode_window(mask[:, 5:4000], origin_xy=(5, 0), size_hw=mask.shape)
+    )
+    assert np.array_equal(decode(coded), mask)
+    assert runs(encode(~mask)).tolist() == [0, 5 << 12, 3995 << 12, 97 << 12]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +106,9 @@ def test_strings_are_unpacked_as_coco_packs_them(lengths: list[int]) -> None:
         ("~", "not COCO's compressed form"),
         (" ", "not COCO's compressed form"),
         ("P", "not COCO's compressed form"),
-        ("oooooooooo0", "beyond 40 bits"),
+        ("oooooooooo0", "beyond 30 bits"),
+        # -100 in seven characters, which the COCO library reads as -4.
+        ("<111llooooO", "beyond 30 bits"),
         ("é", "ascii"),
     ],
 )
@@ -98,6 +123,35 @@ def test_runs_that_do_not_fill_the_mask(counts: str) -> None:
         runs(Rle((3, 4), counts))
 
 
+@given(st.text(st.characters(min_codepoint=40, max_codepoint=115), max_size=8))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_damaged_counts_never_come_to_the_coco_library(counts: str) -> None:
+    # It would read and write beyond its buffers, and give masks of uninitialised memory.
+    damaged = Rle((3, 4), counts)
+    try:
+        filled = int(runs(damaged)[1::2].sum())
+    except ValueError:
+        for use in (decode, area, bbox_xywh):
+            with pytest.raises(ValueError):
+                use(damaged)
+        with pytest.raises(ValueError):
+            union([encode(EXAMPLE), damaged])
+        with pytest.raises(ValueError):
+            iou_matrix([encode(EXAMPLE)], [damaged])
+    else:
+        assert int(decode(damaged).sum()) == area(damaged) == filled
+
+
+def test_masks_beyond_what_the_coco_library_can_spell() -> None:
+    for use in (
+        lambda: from_runs([0, 1 << 29], (1 << 15, 1 << 14)),
+        lambda: runs(Rle((1 << 15, 1 << 14), "0")),
+        lambda: encode(np.broadcast_to(np.True_, (1 << 15, 1 << 14))),
+    ):
+        with pytest.raises(ValueError, match="at most 536870911 are possible"):
+            use()
+
+
 def test_a_union_covers_what_any_mask_covers() -> None:
     other = np.zeros((3, 4), dtype=bool)
     other[0, 3] = True
@@ -105,6 +159,8 @@ def test_a_union_covers_what_any_mask_covers() -> None:
     assert np.array_equal(decode(union([encode(EXAMPLE), encode(other)])), EXAMPLE | other)
     with pytest.raises(ValueError, match="needs a mask"):
         union([])
+    with pytest.raises(ValueError, match="of one size"):
+        union([encode(EXAMPLE), encode(EXAMPLE.T)])
 
 
 def test_more_masks_than_a_byte_can_count() -> None:
