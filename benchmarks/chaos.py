@@ -85,12 +85,15 @@ class Scene:
                     }
                 )
         (self.folder / "coco.json").write_text(json.dumps(coco))
+        # A list, since a folder from which files are gone is another input.
+        listing = "".join(f"{path}\n" for path in self.pictures)
+        (self.folder / "images.txt").write_text(listing)
         if self.stage == "auto":
             make_model(self.folder / "model.safetensors")
 
     def command(self, out: Path, *more: str) -> list[str]:
         """The command line that makes, or continues, the dataset at `out`."""
-        images, start = str(self.folder / "images"), [sys.executable, "-m", "sa_engine"]
+        images, start = str(self.folder / "images.txt"), [sys.executable, "-m", "sa_engine"]
         if self.stage == "import":
             start += ["import", str(self.folder / "coco.json"), "--images", images]
         else:
@@ -195,10 +198,12 @@ def cpu_seconds(pid: int) -> float:
 class Killer:
     """Kills at random moments.
 
+    patience: seconds of processor time after which a worker is killed, at most.
     most: kills after which nobody is killed any more.
     """
 
     draw: random.Random
+    patience: float
     most: int
     of_workers: int = 0
     of_parents: int = 0
@@ -233,7 +238,7 @@ class Killer:
         Time is counted as the processor's: however busy the machine, kills fall on all that a
         process does, from its first imports to its last shard.
         """
-        kill_parent, patience = self.draw.random() < 0.2, self.draw.uniform(0.1, 2.0)
+        kill_parent, patience = self.draw.random() < 0.2, self.draw.uniform(0.1, self.patience)
         chosen = 0
         while parent.poll() is None:
             workers = workers_of(parent.pid)
@@ -259,6 +264,7 @@ class Chaos:
     calm: dict[str, Any]
     room: Path
     draw: random.Random
+    patience: float
     kills: int
 
     def judge(self, out: Path) -> dict[str, bool]:
@@ -271,7 +277,7 @@ class Chaos:
     def killed(self, parents: int, share: float) -> dict[str, Any]:
         """Datasets made under kills until there were enough of them."""
         wanted = max(1, round(self.kills * share))
-        killer = Killer(self.draw, wanted)
+        killer = Killer(self.draw, self.patience, wanted)
         starts, verdicts = 0, []
         while killer.kills < wanted:
             out = self.room / f"killed-{parents}-{len(verdicts)}"
@@ -339,7 +345,7 @@ class Chaos:
 
     def read_errors(self) -> dict[str, Any]:
         """Break a fifth of the input while a killed run makes the dataset, then mend and retry."""
-        killer = Killer(self.draw, max(1, self.kills // 4))
+        killer = Killer(self.draw, self.patience, max(1, self.kills // 4))
         out = self.room / "read-errors"
         ways = (vanish, cut, fold, circle, forbid)
         chosen = self.draw.sample(self.scene.pictures, len(self.scene.pictures) // 5)
@@ -444,6 +450,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--stage", choices=("import", "auto"), default="import")
+    parser.add_argument("--patience", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=HERE / "results")
@@ -464,7 +471,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scene.make(options.images)
         calm = room / "calm"
         scene.start(calm).end()
-        chaos = Chaos(scene, content(calm), room, random.Random(options.seed), options.kills)
+        draw = random.Random(options.seed)
+        chaos = Chaos(scene, content(calm), room, draw, options.patience, options.kills)
         scenarios: dict[str, Callable[[], dict[str, Any]]] = {
             "kills": lambda: chaos.killed(1, 1.0),
             "two-parents": lambda: chaos.killed(2, 0.25),

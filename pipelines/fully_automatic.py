@@ -21,6 +21,7 @@ from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
 from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
+from sa_engine.pipelines.memory import generate_within_memory
 from sa_engine.pipelines.work import Annotate, Reading
 
 SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
@@ -73,7 +74,7 @@ class AutomaticAnnotator:
         generator = MaskGenerator(sam, self.generator, device=device, precision=self.precision)
 
         def annotate(_source: Source, image: StoredImage) -> Sequence[MaskRecord]:
-            return generator.generate(image.rgb_HW3)
+            return generate_within_memory(generator, image.rgb_HW3)
 
         return annotate
 

@@ -74,6 +74,8 @@ class Remains:
         self._vouched = frozenset(text.decode("ascii") for text in _DIGEST.findall(raw))
         seconds = _SECONDS.search(raw)
         self._seconds = float(seconds[1]) if seconds else 0.0
+        # Whether something that was given out is as it lay there, without proof.
+        self._on_trust = False
         self._held_rows: dict[int, dict[str, Any]] | None = None
         self._held_members: dict[str, rows.Span] | None = None
 
@@ -100,11 +102,14 @@ class Remains:
     def proves(self, made: ShardStats) -> bool:
         """Whether what was made of the remains is what the shard was.
 
-        Each file's digest is one that the stats vouch for, or that of the file that is there: two
-        files that were made independently of each other and agree.
+        Each file's digest is one that the stats vouch for, or, if nothing in what was made is on
+        trust, that of the file that is there: two that agree and were come by independently.
         """
         pairs = ((made.tar, self._tar), (made.parquet, self._parquet))
-        return all(new.sha256 in self._vouched or new == there for new, there in pairs)
+        return all(
+            new.sha256 in self._vouched or (new == there and not self._on_trust)
+            for new, there in pairs
+        )
 
     def equals(self, made: ShardStats) -> bool | None:
         """Whether a shard that was made anew is what the stats vouch for; None if they are lost."""
@@ -132,6 +137,7 @@ class Remains:
         Raises Irreparable if they cannot be had.
         """
         name = parquet_name(self._index)
+        self._on_trust = False
         try:
             with self._folder.open(name) as file:
                 table = pq.ParquetFile(file)
@@ -142,6 +148,7 @@ class Remains:
                             raise Irreparable(f"{name} has other images")
                         source = self.sources[found]
                         found += 1
+                        self._check_row(row, source)
                         yield rows.from_row(row), self._image(row, source)
             if found != len(self.ids):
                 raise Irreparable(f"{name} lacks images")
@@ -155,6 +162,7 @@ class Remains:
 
         Raises Irreparable if they cannot be had.
         """
+        self._on_trust = trust_rows
         try:
             members = self._members()
             kept = self._light_rows() if trust_rows else {}
@@ -184,6 +192,18 @@ class Remains:
         except _UNREADABLE as error:
             raise Irreparable(f"{tar_name(self._index)} cannot be read: {error}") from error
 
+    def _check_row(self, row: Mapping[str, Any], source: Source) -> None:
+        """What rows that nothing vouches for say of an image must be so."""
+        if self.is_parquet_whole:
+            return
+        if row["source"] != source.name:
+            raise Irreparable(f"image {row['image_id']} is of another source")
+        if row["status"] != ImageStatus.OK:
+            # Why an image failed that is gone today is taken from the rows: nobody else knows.
+            error = self._reread(source).error or ""
+            is_gone = error.partition(":")[0] in ("missing", "unreadable")
+            self._on_trust |= not is_gone and error != row["error"]
+
     def _image(self, row: Mapping[str, Any], source: Source) -> bytes | None:
         """An image's file.
 
@@ -200,6 +220,7 @@ class Remains:
         if again.image is not None and again.sha256 == row["sha256"]:
             return again.image.data
         if self.is_vouched and len(stored) == span.size:
+            self._on_trust = True
             return stored
         raise Irreparable(f"image {row['image_id']} ({source.name}): {_why_not(again)}")
 

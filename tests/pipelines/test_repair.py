@@ -114,7 +114,7 @@ WAYS = {
     STATS: (
         "its stats written again",
         "from its rows and the source images",
-        "from its tar",
+        "from its tar and the source images",
     ),
     TAR: ("from its rows and the source images",),
     ROWS: ("from its tar", "from its tar and the source images"),
@@ -299,6 +299,30 @@ def test_random_damage_to_any_file_of_a_shard(whole: LocalFolder) -> None:
         changed = {each for each in before if before[each] != after[each]}
         assert changed <= {name} & {each for each in before if "stats" in each}
         (whole.path / name).write_bytes(before[name])
+
+
+def test_rows_are_never_proven_by_themselves(whole: LocalFolder) -> None:
+    """A bit in a digest or a name decodes as well as the right one."""
+    before = files(whole)
+    path = whole.path / ROWS
+    for place in range(4, 2000, 40):
+        data = bytearray(before[ROWS])
+        data[place] ^= 2
+        path.write_bytes(data)
+        (done,) = repair(whole, no_stage)
+        assert isinstance(done, Repaired) and files(whole) == before, place
+
+
+def test_an_image_is_never_proven_by_itself(whole: LocalFolder, photographs: Path) -> None:
+    for path in photographs.iterdir():
+        path.unlink()
+    tar = whole.path / TAR
+    data = bytearray(tar.read_bytes())
+    data[data.index(b"IDAT") + 6] ^= 1
+    tar.write_bytes(data)
+    (done,) = repair(whole, no_stage)
+    assert isinstance(done, Unrepaired)
+    assert tar.read_bytes() == data
 
 
 def test_a_dataset_of_another_stage_says_what_it_needs(whole: LocalFolder) -> None:
