@@ -6,7 +6,7 @@ of the model's three answers the one is taken that it predicts to be good and th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,14 @@ from sa_engine.masks import rle as run_lengths
 from sa_engine.masks.nms import Overlap, mask_nms
 from sa_engine.masks.rle import Rle
 from sa_engine.masks.stability import stability_from_counts
+from sa_engine.model.crew import in_order, one_thread_an_operator
 from sa_engine.model.framing import to_input_frame
-from sa_engine.model.mask_decoder import NUM_MASKS, prompts_per_chunk
+from sa_engine.model.mask_decoder import NUM_MASKS, DecodedTokens, prompts_per_chunk
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 
-_USUAL_TOKENS, _MOST_PROMPTS = 64 * 64, 128
+_USUAL_TOKENS, _MOST_PROMPTS = 64 * 64, 16
+"""Few prompts at a time, so that threads share those of an image."""
 _LOGIT_STRIDE = 4
 
 
@@ -73,6 +75,10 @@ class Proposer:
         existing: masks of the image that are there already; what repeats them is not proposed.
         Returns records of stage "semi-automatic" with the box that prompted each and its score.
         """
+        with one_thread_an_operator(self._sam.device):
+            return self._propose(rgb_HW3, existing)
+
+    def _propose(self, rgb_HW3: NDArray[np.uint8], existing: Sequence[Rle]) -> list[MaskRecord]:
         config = self.config
         image = self._finder.encode(rgb_HW3)
         found = self._finder.find(
@@ -103,36 +109,45 @@ class Proposer:
             sam.prompt_encoder.image_pe(),
             shared_dense_1C11=dense,
         )
-        tokens_of_image = (sam.image_size // 16) ** 2
-        step = prompts_per_chunk(device) * _USUAL_TOKENS // tokens_of_image
-        step = max(1, min(step, _MOST_PROMPTS))
-        rows, logits, ious = [], [], []
-        for start in range(0, len(boxes_N4), step):
-            boxes_P4 = boxes_N4[start : start + step]
+
+        def answer(begin: int) -> _Answers | None:
+            boxes_P4 = boxes_N4[begin : begin + step]
             sparse, dense_1C11 = sam.prompt_encoder(Prompts(boxes_P4=boxes_P4))
-            tokens = decoder.attend(context, sparse, dense_1C11)
-            iou_P3 = tokens.iou_P4[:, 1:]
-            sure_S = torch.nonzero(_is_sure(iou_P3.amax(dim=1), self.config))[:, 0]
-            if not len(sure_S):
-                continue
-            answers = NUM_MASKS - 1
-            drawn = decoder.masks(
-                tokens,
-                sure_S.repeat_interleave(answers),
-                torch.arange(1, NUM_MASKS, device=device).repeat(len(sure_S)),
-            ).view(len(sure_S), answers, *_low_hw(sam))
-            fit_S3 = _fit(drawn, boxes_P4[sure_S])
-            iou_S3 = iou_P3[sure_S]
-            # An answer that the model is not sure of cannot win.
-            merit_S3 = torch.where(_is_sure(iou_S3, self.config), iou_S3 * (0.1 + fit_S3), -1.0)
-            best_S1 = merit_S3.argmax(dim=1, keepdim=True)
-            rows.append(sure_S + start)
-            ious.append(iou_S3.gather(1, best_S1)[:, 0])
-            logits.append(drawn[torch.arange(len(sure_S), device=device), best_S1[:, 0]])
-        if not rows:
+            found = self._best(decoder.attend(context, sparse, dense_1C11), boxes_P4)
+            return None if found is None else replace(found, box_K=found.box_K + begin)
+
+        step = prompts_per_chunk(device) * _USUAL_TOKENS // (sam.image_size // 16) ** 2
+        step = max(1, min(step, _MOST_PROMPTS))
+        parts = in_order(answer, range(0, len(boxes_N4), step))
+        kept = [part for part in parts if part is not None]
+        if not kept:
             none = torch.zeros(0, device=device)
             return _Answers(none.long(), none.view(0, *_low_hw(sam)), none)
-        return _Answers(torch.cat(rows), torch.cat(logits), torch.cat(ious))
+        return _Answers(
+            torch.cat([part.box_K for part in kept]),
+            torch.cat([part.logits_KHW for part in kept]),
+            torch.cat([part.iou_K for part in kept]),
+        )
+
+    def _best(self, tokens: DecodedTokens, boxes_P4: Tensor) -> _Answers | None:
+        """The best answer to each of some boxes; None if the model is sure of none."""
+        iou_P3 = tokens.iou_P4[:, 1:]
+        sure_S = torch.nonzero(_is_sure(iou_P3.amax(dim=1), self.config))[:, 0]
+        if not len(sure_S):
+            return None
+        answers = NUM_MASKS - 1
+        drawn = self._sam.mask_decoder.masks(
+            tokens,
+            sure_S.repeat_interleave(answers),
+            torch.arange(1, NUM_MASKS, device=sure_S.device).repeat(len(sure_S)),
+        ).view(len(sure_S), answers, *_low_hw(self._sam))
+        iou_S3 = iou_P3[sure_S]
+        # An answer that the model is not sure of cannot win.
+        merit_S3 = iou_S3 * (0.1 + _fit(drawn, boxes_P4[sure_S]))
+        merit_S3 = torch.where(_is_sure(iou_S3, self.config), merit_S3, -1.0)
+        best_S1 = merit_S3.argmax(dim=1, keepdim=True)
+        rows_S = torch.arange(len(sure_S), device=sure_S.device)
+        return _Answers(sure_S, drawn[rows_S, best_S1[:, 0]], iou_S3.gather(1, best_S1)[:, 0])
 
     def _measured(
         self, answers: _Answers, image: EncodedImage, found: FoundBoxes
@@ -242,17 +257,16 @@ def _without_existing(
 
 def _without_duplicates(records: list[MaskRecord], config: ProposalConfig) -> list[MaskRecord]:
     """Best first; of those that repeat each other the best."""
+    records = sorted(records, key=rank, reverse=True)
     for threshold, overlap in (
         (config.mask_nms_thresh, Overlap.IOU),
         (config.containment_thresh, Overlap.CONTAINMENT),
     ):
-        keep = mask_nms(
-            [record.segmentation for record in records],
-            np.array([rank(record) for record in records]),
-            threshold=threshold,
-            overlap=overlap,
-        )
-        records = [records[i] for i in keep]
+        if threshold < 1:
+            segmentations = [record.segmentation for record in records]
+            ranks = np.array([rank(record) for record in records])
+            keep = mask_nms(segmentations, ranks, threshold=threshold, overlap=overlap)
+            records = [records[i] for i in keep]
     return records
 
 

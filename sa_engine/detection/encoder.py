@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sa_engine.model.sam import Sam
-from sa_engine.model.tiny_vit import Stage, TinyVit
+from sa_engine.model.tiny_vit import TinyVit
 
 EMBEDDING_STRIDE = 16
 
@@ -33,16 +33,11 @@ class Encoded:
 
 def finer_channels(sam: Sam) -> dict[int, int]:
     """The channels of the maps of smaller strides that `encode` gives, by stride; none for ViTs."""
-    encoder = sam.image_encoder
-    if not isinstance(encoder, TinyVit):
-        return {}
     channels: dict[int, int] = {}
     stride = 4
-    for stage in encoder.layers:
-        assert isinstance(stage, Stage)
-        if stage.downsample is None or stride >= EMBEDDING_STRIDE:
+    for step in _steps(sam):
+        if stride >= EMBEDDING_STRIDE:
             break
-        step: Any = stage.downsample
         channels[stride] = int(step.conv1.c.weight.shape[1])
         stride *= int(step.conv2.c.stride[0])
     return channels
@@ -53,23 +48,31 @@ def encode(sam: Sam, images_B3SS: Tensor) -> Encoded:
 
     images_B3SS: as `Sam.encode_image` takes them; the embedding is the same to the last bit.
     """
-    encoder = sam.image_encoder
-    if not isinstance(encoder, TinyVit):
-        return Encoded(sam.encode_image(images_B3SS), {})
-    dtype = next(encoder.parameters()).dtype
-    x = encoder.patch_embed(images_B3SS.to(dtype).contiguous(memory_format=torch.channels_last))
     side = images_B3SS.shape[-1]
     finer: dict[int, Tensor] = {}
-    for stage in encoder.layers:
-        assert isinstance(stage, Stage)
-        for block in stage.blocks:
-            x = block(x)
-        stride = side // x.shape[-1]
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x_BCHW,) = inputs
+        stride = side // x_BCHW.shape[-1]
         if stride < EMBEDDING_STRIDE:
-            finer[stride] = x
-        if stage.downsample is not None:
-            x = stage.downsample(x)
-    return Encoded(encoder.neck(x), finer)
+            finer[stride] = x_BCHW
+
+    # What a stage gives is what its step to the next one takes.
+    handles = [step.register_forward_pre_hook(keep) for step in _steps(sam)]
+    try:
+        embedding_BCHW = sam.encode_image(images_B3SS)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Encoded(embedding_BCHW, finer)
+
+
+def _steps(sam: Sam) -> list[Any]:
+    """The steps from one stage of the encoder to the next; none for ViTs."""
+    if not isinstance(sam.image_encoder, TinyVit):
+        return []
+    stages: Any = sam.image_encoder.layers
+    return [stage.downsample for stage in stages if stage.downsample is not None]
 
 
 def encoder_digest(sam: Sam) -> str:

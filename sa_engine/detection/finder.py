@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sa_engine.detection.boxes import BoxFilter, FoundBoxes, choose_boxes
 from sa_engine.detection.encoder import Encoded, encode
 from sa_engine.detection.network import Detector
+from sa_engine.model.crew import one_thread_an_operator
 from sa_engine.model.framing import resize_to_input
 from sa_engine.model.sam import Sam
 
@@ -51,5 +52,6 @@ class BoxFinder:
     @torch.inference_mode()
     def find(self, image: EncodedImage, kept: BoxFilter) -> FoundBoxes:
         """The boxes of an encoded image."""
-        answers = self.detector(image.encoded)
+        with one_thread_an_operator(self.sam.device):
+            answers = self.detector(image.encoded)
         return choose_boxes(answers, input_hw=image.input_hw, size_hw=image.size_hw, kept=kept)

@@ -182,3 +182,16 @@ def test_options_go_over_what_cards_recommend():
 def test_values_out_of_range_are_named(changes: dict[str, float], message: str):
     with pytest.raises(UsageError, match=message):
         ProposalConfig(**changes)
+
+
+def test_threads_change_no_proposal(sam: Sam, detector: Detector, picture: np.ndarray):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = proposals(sam, detector, picture, max_boxes=40)
+        torch.set_num_threads(3)
+        three = proposals(sam, detector, picture, max_boxes=40)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(one) > 3
+    assert one == three
