@@ -59,8 +59,8 @@ def test_no_module_that_runs_code_or_fetches_is_used() -> None:
 
 
 def test_xml_is_read_by_hardened_parsers_alone() -> None:
-    # Names of types; `tests/formats/test_cvat.py` has the bombs.
-    harmless = {"Element", "ParseError"}
+    # Types, and spelling for writing; `tests/formats/test_cvat.py` has the bombs.
+    harmless = {"Element", "ParseError", "escape", "quoteattr"}
     for path in source_files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
