@@ -65,8 +65,8 @@ def thresholds(
     """Find the thresholds of predicted IoU and stability that suit a model.
 
     Makes all masks of the grid once, then tries every pair of thresholds on them; recommends the
-    best F1 of "is a known object" and "known objects found". Best on pictures whose known masks
-    leave nothing out, and that are not those of the evaluation.
+    best F-score (beta 0.5) of "is a known object" and "known objects found". Best on pictures whose
+    known masks leave nothing out, and that are not those of the evaluation.
     """
     checkpoint: Path | None = options["checkpoint"]
     if write_card and checkpoint is None:
@@ -100,7 +100,7 @@ def thresholds(
         _write(Path(checkpoint), best, list(opened), len(judged))
 
 
-_HEAD = ["pred IoU >", "stability >=", "masks/image", "precision", "recall", "F1"]
+_HEAD = ["pred IoU >", "stability >=", "masks/image", "precision", "recall", "F0.5"]
 
 
 def _line(operating: Operating) -> list[str]:
@@ -110,7 +110,7 @@ def _line(operating: Operating) -> list[str]:
         f"{operating.masks_per_image:.1f}",
         f"{operating.precision:.3f}",
         f"{operating.recall:.3f}",
-        f"{operating.f1:.3f}",
+        f"{operating.f_half:.3f}",
     ]
 
 

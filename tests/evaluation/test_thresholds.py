@@ -36,10 +36,10 @@ def test_every_pair_is_played_as_the_generator_would():
     assert max(o.recall for o in strict) == pytest.approx(1 / 3)
 
 
-def test_the_best_f1_is_recommended():
+def test_the_best_f_score_is_recommended():
     best = recommend(play_through([IMAGE]))
     assert (best.pred_iou_thresh, best.stability_score_thresh) == (0.68, 0.7)
-    assert best.f1 == pytest.approx(0.8)
+    assert best.f_half == pytest.approx(1.25 * 2 / 3 / (0.25 + 2 / 3))
 
 
 def test_known_masks_themselves_are_right(tmp_path: Path):
