@@ -1,5 +1,5 @@
 #!/bin/sh
-# The recipe of the bundled detector, from datasets to sa_engine/detection/weights/vit_t.safetensors.
+# The recipe of the bundled detector, from datasets to sa_engine/model/weights/vit_t-detector.safetensors.
 #
 #   benchmarks/bundled_detector.sh [WORK]
 #
@@ -12,7 +12,7 @@ set -eu
 
 WORK=${1:-out/bundled-model}
 ENGINE=${ENGINE:-sa-engine}
-WEIGHTS=sa_engine/detection/weights/vit_t.safetensors
+WEIGHTS=sa_engine/model/weights/vit_t-detector.safetensors
 # A run belongs to one model: its folder is named after the model's content.
 MODEL=$(sha256sum sa_engine/model/weights/vit_t.safetensors | cut -c1-12)
 DETECTOR="$WORK/detector-$MODEL.safetensors"

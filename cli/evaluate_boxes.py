@@ -56,7 +56,7 @@ from sa_engine.model.sam import Sam
 @click.option(
     "--nms-thresh",
     type=click.FloatRange(0, 1),
-    default=0.7,
+    default=0.6,
     show_default=True,
     help="Of two boxes with an IoU above this the one with the lower score goes.",
 )

@@ -37,7 +37,7 @@ class ProposalConfig:
     """
 
     box_score_thresh: float = 0.3
-    box_nms_thresh: float = 0.7
+    box_nms_thresh: float = 0.6
     max_boxes: int = 100
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95

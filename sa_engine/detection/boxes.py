@@ -21,7 +21,7 @@ class BoxFilter:
     """
 
     score_thresh: float = 0.0
-    nms_thresh: float = 0.7
+    nms_thresh: float = 0.6
     max_boxes: int = 100
 
     def __post_init__(self) -> None:

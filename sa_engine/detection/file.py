@@ -15,10 +15,9 @@ from sa_engine.detection.encoder import encoder_digest, finer_channels
 from sa_engine.detection.network import Detector
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.sam import Sam
+from sa_engine.model.weights import DETECTOR_ENDING, WEIGHTS_DIR
 
 CARD_KEY = "sa_engine_detector_card"
-WEIGHTS_DIR = Path(__file__).parent / "weights"
-"""Detectors that come with the engine, each under the name of its model."""
 
 
 def build_detector(config: DetectorConfig, sam: Sam) -> Detector:
@@ -126,7 +125,7 @@ def read_network(path: Path | str, sam: Sam) -> Detector:
 
 def bundled_detector(model: str) -> Path | None:
     """The detector that comes with a bundled model, if there is one."""
-    path = WEIGHTS_DIR / f"{model}.safetensors"
+    path = WEIGHTS_DIR / f"{model}{DETECTOR_ENDING}"
     return path if path.is_file() else None
 
 

@@ -9,6 +9,8 @@ from sa_engine.model.checkpoint import read_card
 
 DEFAULT_MODEL = "vit_t"
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+DETECTOR_ENDING = "-detector.safetensors"
+"""Of the file beside a model's, in which its box detector is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,7 @@ class BundledModel:
 
 def list_models() -> list[BundledModel]:
     """Every model in the package, by name."""
-    return [
-        BundledModel(path.stem, path, read_card(path))
-        for path in sorted(WEIGHTS_DIR.glob("*.safetensors"))
-    ]
+    return [BundledModel(path.stem, path, read_card(path)) for path in _files()]
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> Path:
@@ -44,4 +43,9 @@ def bundled_model(name: str = DEFAULT_MODEL) -> Path:
 
 
 def _names() -> list[str]:
-    return [path.stem for path in sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+    return [path.stem for path in _files()]
+
+
+def _files() -> list[Path]:
+    every = sorted(WEIGHTS_DIR.glob("*.safetensors"))
+    return [path for path in every if not path.name.endswith(DETECTOR_ENDING)]

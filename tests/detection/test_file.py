@@ -11,6 +11,7 @@ from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encoder_digest
 from sa_engine.detection.file import (
     build_detector,
+    bundled_detector,
     load_detector,
     net_options,
     read_detector_card,
@@ -18,9 +19,10 @@ from sa_engine.detection.file import (
 )
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.card import ModelCard
-from sa_engine.model.checkpoint import save_checkpoint
+from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
+from sa_engine.model.weights import list_models
 from tests.small_sam import small_sam
 
 NET = DetectorConfig(channels=8, head_layers=1)
@@ -122,3 +124,12 @@ def test_a_card_s_threshold_is_a_share():
         )
     with pytest.raises(CheckpointError, match="card is damaged"):
         DetectorCard.from_json("[]")
+
+
+def test_a_detector_in_the_package_belongs_to_its_model():
+    for model in list_models():
+        path = bundled_detector(model.name)
+        if path is not None:
+            load_detector(path, load_checkpoint(model.path))
+            assert path.stat().st_size < 8 * 2**20
+    assert bundled_detector("no such model") is None
