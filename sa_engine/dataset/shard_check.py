@@ -193,7 +193,7 @@ def _mask_faults(mask: MaskRecord, size_hw: tuple[int, int]) -> Iterator[str]:
         return
     if mask.area != area:
         yield f"area {mask.area}, but it has {area} pixels"
-    (box,) = rle.boxes_xywh([mask.segmentation])
+    box = rle.bbox_xywh(mask.segmentation)
     if mask.bbox_xywh != box:
         yield f"box {mask.bbox_xywh}, but it lies in {box}"
     for name, value in (

@@ -87,7 +87,10 @@ def bbox_xywh(rle: Rle) -> tuple[float, float, float, float]:
 
     Raises ValueError as `runs` does.
     """
-    x, y, w, h = coco_mask.toBbox(_checked(rle)).tolist()
+    if not runs(rle)[1:].all():
+        # The COCO library takes runs of no length for pixels.
+        rle = encode(decode(rle))
+    x, y, w, h = coco_mask.toBbox(_to_bytes(rle)).tolist()
     return (x, y, w, h)
 
 

@@ -152,6 +152,14 @@ def test_masks_beyond_what_the_coco_library_can_spell() -> None:
             use()
 
 
+@pytest.mark.parametrize(
+    ("lengths", "box"),
+    [([63, 0, 0, 0], (0, 0, 0, 0)), ([0, 0, 10, 2, 30, 0, 21], (1, 1, 1, 2))],
+)
+def test_runs_of_no_length_are_no_pixels(lengths: list[int], box: tuple[float, ...]) -> None:
+    assert bbox_xywh(Rle((9, 7), _pack(lengths))) == box
+
+
 def test_a_union_covers_what_any_mask_covers() -> None:
     other = np.zeros((3, 4), dtype=bool)
     other[0, 3] = True
