@@ -170,7 +170,12 @@ def _result(step: Step) -> str:
     if "proposals" in result:
         said = result["proposals"]
         kept = said["kept"] + said["edited"]
-        return f"{kept} of {said['shown']} proposals taken over, {said['added']} masks added"
+        line = f"{kept} of {said['shown']} proposals taken over, {said['added']} masks added"
+        return line + _failed(result)
     if "masks" in result:
-        return f"{result['images']} images, {sum(result['masks'].values())} masks"
+        return f"{result['images']} images, {sum(result['masks'].values())} masks{_failed(result)}"
     return ""
+
+
+def _failed(result: Any) -> str:
+    return f", {result['failed']} images failed" if result["failed"] else ""

@@ -109,14 +109,15 @@ class Matched:
 class ImportAnnotator:
     """Gives each picture the annotations that were found for it. See `Annotator`.
 
-    exported: where proposals were corrected, for each source's name the id of its image among them.
+    exported: where proposals were corrected, for each source's name the ids of
+        the images among them that it may be.
     """
 
     annotations: AnnotationSource
     indices: Mapping[str, tuple[int, ...]]
     segmenter: "BoxSegmenter | None" = None
     proposals: ProposalSet | None = None
-    exported: Mapping[str, int] = field(default_factory=dict)
+    exported: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def open(self, worker: int) -> Annotate:
         """The function from a picture to its masks."""
@@ -127,8 +128,8 @@ class ImportAnnotator:
             picture = Orientation(exif_orientation(data), image.size_hw)
             proposed = None
             if self.proposals is not None:
-                image_id = self.exported[source.name]
-                proposed = self.proposals.record(image_id, source, data, image)
+                image_ids = self.exported[source.name]
+                proposed = self.proposals.record(image_ids, source, data, image)
             found = convert(self.annotations, self.indices[source.name], picture)
             if segment is not None:
                 found = with_masks_from_boxes(found, segment(image.rgb_HW3, found.boxes))
@@ -149,7 +150,7 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
     annotations = open_annotations(run.annotations, kind)
     proposals = None if run.proposals is None else ProposalSet(run.proposals)
     listing = _image_listing(run, annotations)
-    exported: Mapping[str, int] = {}
+    exported: Mapping[str, tuple[int, ...]] = {}
     if proposals is None:
         matched = match(annotations, listing, limit=run.limit)
     else:
@@ -244,32 +245,32 @@ def match_proposals(
     proposals: ProposalSet,
     *,
     limit: int | None = None,
-) -> tuple[Matched, Mapping[str, int]]:
-    """`match`, and for each source's name the id of its image among the proposals.
+) -> tuple[Matched, Mapping[str, tuple[int, ...]]]:
+    """`match`, and for each source's name the ids of the images that it may be among the
+    proposals.
 
     Images that were never exported, and tasks that nobody has answered, are noted and left out.
     Raises UsageError if none is left.
     """
     matched = match(annotations, listing)
-    exported: dict[str, int] = {}
+    exported: dict[str, tuple[int, ...]] = {}
     notes = list(matched.notes)
     for name, places in matched.indices.items():
-        image_id = next(
-            (
-                found
+        image_ids = tuple(
+            dict.fromkeys(
+                image_id
                 for place in places
-                if (found := proposals.find(annotations.images[place])) is not None
-            ),
-            None,
+                for image_id in proposals.find(annotations.images[place])
+            )
         )
-        if image_id is None:
+        if not image_ids:
             reason = Loss.NOT_EXPORTED
         elif isinstance(annotations, LabelStudioSource) and not any(
             map(annotations.is_answered, places)
         ):
             reason = Loss.UNANSWERED
         else:
-            exported[name] = image_id
+            exported[name] = image_ids
             continue
         notes.append(Note(reason, name, of_images=True))
         lost = sum(map(annotations.count, places))

@@ -241,37 +241,48 @@ class ProposalSet:
         """Images that could be exported."""
         return len(self._ids)
 
-    def find(self, listed: ListedImage) -> int | None:
-        """The id of the exported image that a corrected file names; None if there is none."""
+    def find(self, listed: ListedImage) -> tuple[int, ...]:
+        """Ids of the exported images that a corrected file may mean, likeliest first.
+
+        More than one if the name that one image has in exports is another's in the dataset.
+        """
+        ids: dict[int, None] = {}
         for names in self._names:
             found = names.find(listed)
             if isinstance(found, Found):
-                return self._ids[found.position]
-        return None
+                ids[self._ids[found.position]] = None
+        return tuple(ids)
 
-    def record(self, image_id: int, source: Source, data: bytes, image: StoredImage) -> ImageRecord:
-        """The exported image, once the picture at hand is seen to be the very same one.
+    def record(
+        self, image_ids: Sequence[int], source: Source, data: bytes, image: StoredImage
+    ) -> ImageRecord:
+        """The exported image, of those that it may be, that is the very picture at hand.
 
         data: the picture's bytes. Raises ImageError: "other-size", "other-picture".
         """
-        record = self.dataset.record(image_id)
+        records = [self.dataset.record(image_id) for image_id in image_ids]
+        digest = hashlib.sha256(data).hexdigest()
         height, width = image.size_hw
-        if (width, height) != (record.width, record.height):
+        fitting = [each for each in records if (each.width, each.height) == (width, height)]
+        for record in fitting:
+            if digest == record.sha256 or digest == self._stored_digest(record):
+                return record
+        if not fitting:
             raise ImageError(
                 "other-size",
                 f"{source.name} has {width}x{height} pixels, its proposals were made on "
-                f"{record.width}x{record.height}: give the exported pictures with --images",
+                f"{records[0].width}x{records[0].height}: give the exported pictures with --images",
             )
-        digests = {record.sha256}
-        if hashlib.sha256(data).hexdigest() not in digests and self.dataset.has_image(record):
-            digests.add(hashlib.sha256(self.dataset.read_image_bytes(record)).hexdigest())
-        if hashlib.sha256(data).hexdigest() not in digests:
-            raise ImageError(
-                "other-picture",
-                f"{source.name} is not the picture that was exported under this name: "
-                "give the exported pictures with --images",
-            )
-        return record
+        raise ImageError(
+            "other-picture",
+            f"{source.name} is not the picture that was exported under this name: "
+            "give the exported pictures with --images",
+        )
+
+    def _stored_digest(self, record: ImageRecord) -> str | None:
+        if not self.dataset.has_image(record):
+            return None
+        return hashlib.sha256(self.dataset.read_image_bytes(record)).hexdigest()
 
 
 def _names(names: Sequence[str]) -> ImageNames:

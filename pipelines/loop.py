@@ -170,7 +170,11 @@ class _Walk:
         if each.detector is not None:
             sets = self._chosen(each.detector.data)
             detector, step = self._model_maker.train_detector(
-                each, sets=sets, model=self._promoted, label=f"{each.name}: train the detector"
+                each,
+                sets=sets,
+                model=self._promoted,
+                last=self._detector,
+                label=f"{each.name}: train the detector",
             )
             made.detector = detector
             made.steps.append(step.id)

@@ -119,9 +119,12 @@ class DetectorPlan:
     """How a round trains a box detector, on the image encoder of the model promoted by then.
 
     data: sets to train on; None for all that were gathered until then. changes: options by part.
+    init: "promoted", the detector in force where it is of the same network and input size; or
+        "random".
     """
 
     data: tuple[str, ...] | None = None
+    init: str = PROMOTED
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from sa_engine.pipelines.loop_config import (
     ACCEPT_IOU,
     CALIBRATE,
     PROMOTED,
+    RANDOM,
     TOOLS,
     DetectorPlan,
     Gather,
@@ -180,7 +181,11 @@ def _train(table: Table) -> TrainPlan:
 
 
 def _detector(table: Table) -> DetectorPlan:
-    plan = DetectorPlan(data=table.texts("data"), changes=detector_changes(table))
+    plan = DetectorPlan(
+        data=table.texts("data"),
+        init=table.choice("init", (PROMOTED, RANDOM), PROMOTED),
+        changes=detector_changes(table),
+    )
     table.finish()
     return plan
 

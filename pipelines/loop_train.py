@@ -8,15 +8,16 @@ from typing import Any
 
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
-from sa_engine.detection.file import load_detector, save_detector
+from sa_engine.detection.file import (
+    load_detector,
+    net_options,
+    read_detector_card,
+    save_detector,
+)
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.pipelines.loop_bench import Bench
-from sa_engine.pipelines.loop_config import (
-    RANDOM,
-    Round,
-    TrainPlan,
-)
+from sa_engine.pipelines.loop_config import RANDOM, DetectorPlan, Round, TrainPlan
 from sa_engine.pipelines.loop_parts import (
     DETECTOR_NAME,
     MODEL_NAME,
@@ -171,17 +172,29 @@ class ModelMaker:
         save_checkpoint(load_checkpoint(raw), folder / MODEL_NAME, card)
 
     def train_detector(
-        self, each: Round, *, sets: Sequence[GatheredSet], model: Model, label: str
+        self,
+        each: Round,
+        *,
+        sets: Sequence[GatheredSet],
+        model: Model,
+        last: Detector | None,
+        label: str,
     ) -> tuple[Detector, Step]:
-        """Train a detector on the image encoder of a model."""
+        """Train a detector on the image encoder of a model.
+
+        last: the detector in force, which it starts from if the two are of one network.
+        """
         assert each.detector is not None
         check_masks(sets)
+        fits = last is not None and _is_same_network(last, each.detector, model)
+        init = last if fits and each.detector.init != RANDOM else None
         options = DetectorOptions(
             data=[each.path for each in sets],
             out=Path(),
             checkpoint=model.path,
             weights=_mix(each, sets),
             changes=each.detector.changes,
+            init=None if init is None else init.path,
             name=f"{self._bench.config.name}-{each.name}",
             device=self._bench.config.device,
             data_workers=self._bench.config.data_workers,
@@ -191,6 +204,7 @@ class ModelMaker:
             "mix": options.weights,
             "model": model.sha256,
             "options": flat_options(build_config(options)),
+            "init": None if init is None else init.sha256,
             "name": options.name,
         }
 
@@ -228,6 +242,14 @@ class ModelMaker:
         lines = tuple(_renamed(line, names) for line in made.data)
         detector = load_detector(raw, load_checkpoint(model.path))
         save_detector(detector, folder / DETECTOR_NAME, replace(made, data=lines, results={}))
+
+
+def _is_same_network(last: Detector, plan: DetectorPlan, model: Model) -> bool:
+    """Whether training can go on from a detector: the same network on an encoder of one shape."""
+    card, wanted = read_detector_card(last.path), read_card(model.path)
+    net = build_config(DetectorOptions(data=(), out=Path(), changes=plan.changes)).net
+    shape = (card.variant, card.image_size)
+    return shape == (wanted.variant, wanted.image_size) and card.net == net_options(net)
 
 
 def _mix(each: Round, sets: Sequence[GatheredSet]) -> dict[str, float]:

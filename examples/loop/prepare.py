@@ -38,6 +38,18 @@ SHARES = {"heldout": 0.2, "unlabelled": 0.2, "stage2": 0.4}
 SCENES = {"stage1": 24, "stage2": 20, "unlabelled": 8, "heldout": 16}
 
 
+def as_worn_camera(rgb_HW3: Rgb, rng: np.random.Generator) -> Rgb:
+    """A scene as an old grey camera sees it: a negative of low contrast, with grain and dust.
+
+    A domain of its own, which no model was made for: so there is something to learn.
+    """
+    grey = rgb_HW3.astype(np.float32).mean(axis=2)
+    low = 120 + 0.28 * (127.5 - grey)
+    grain = rng.normal(scale=22, size=low.shape) + 14 * rng.standard_t(3, size=(low.shape[0], 1))
+    worn = np.where(rng.random(low.shape) < 0.01, 255, low + grain)
+    return np.repeat(np.clip(worn, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
 def render(part: str, folder: Path, *, size: int, photos: list[Rgb]) -> Path:
     """A part's scenes as pictures and a COCO file; gives the file's path."""
     config = SceneConfig(size=size, min_things=3, max_things=8, min_area=60)
@@ -48,7 +60,8 @@ def render(part: str, folder: Path, *, size: int, photos: list[Rgb]) -> Path:
     for number in range(1, SCENES[part] + 1):
         scene = render_scene(first + number, config, photos=photos)
         name = f"{part}-{number:03d}.png"
-        Image.fromarray(scene.rgb_HW3).save(folder / "images" / name)
+        seen = as_worn_camera(scene.rgb_HW3, np.random.default_rng(first + number))
+        Image.fromarray(seen).save(folder / "images" / name)
         images.append({"id": number, "file_name": name, "width": size, "height": size})
         for mask in scene.masks_MHW:
             coded = rle.encode(mask)

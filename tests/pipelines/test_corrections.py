@@ -321,3 +321,33 @@ def test_masks_of_people_stay_theirs() -> None:
     assert (decided.kept, decided.edited, decided.deleted, decided.added) == ((1000002,), (), (), 0)
     gone = decide(image(human, PROPOSALS[1]), [])
     assert gone.deleted == (1000002,)
+
+
+def test_names_that_mean_another_image_elsewhere(tmp_path: Path) -> None:
+    # Of a tar, the first picture by name is the second by number: each dataset numbers anew.
+    for number in (2, 10):
+        save_picture(tmp_path / "pictures" / f"sa_{number}.png")
+    save_picture(tmp_path / "pictures" / "sa_1.png")
+    proposals = write_proposals(tmp_path / "proposals", tmp_path / "pictures")
+    found = Dataset(proposals)
+    assert [r.source for r in found] == ["sa_1.png", "sa_10.png", "sa_2.png"]
+    assert [r.file_name for r in found] == ["sa_1.png", "sa_2.png", "sa_3.png"]
+    images = [{"id": r.image_id, "file_name": r.file_name, "width": 8, "height": 6} for r in found]
+    masks = [
+        {"id": r.image_id, "image_id": r.image_id, "segmentation": encode(LEFT).to_coco()}
+        for r in found
+    ]
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps({"images": images, "annotations": masks, "categories": []}))
+    run = ImportRun(
+        annotations=answers,
+        images=f"{proposals}/sa_*.tar",
+        out=tmp_path / "corrected",
+        proposals=proposals,
+    )
+    summary = run_import(run)
+    assert summary.run.num_failed == {}
+    assert summary.report is not None
+    assert summary.report["proposals"]["kept"] == 3
+    by_image = summary.report["proposals"]["by_image"]
+    assert [each["kept"] for each in by_image] == [[1000001], [2000001], [3000001]]
