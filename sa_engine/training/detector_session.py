@@ -45,7 +45,8 @@ class DetectorRequest:
     sam: the model whose frozen image encoder the detector stands on, as it was loaded.
     model_name: that model's name. data: datasets; a set's name is its folder's.
     weights: by set or by stage; a set without one has the square root of its number of pictures.
-    out: the safetensors file; state, metrics and kept maps lie beside it, in "<out>.run".
+    out: the safetensors file; state and metrics lie beside it, in "<out>.run", and kept maps until
+        the run is done.
     init: a detector to start from, of the same network; its encoder may have been another, such as
         that of the round before. None for random weights.
     name: the detector's name on its card. data_workers: processes that prepare samples.
@@ -146,6 +147,8 @@ def train_detector(
     if request.world.is_main:
         detector.load_state_dict(trainer.averaged_weights)
         save_detector(detector, request.out, card)
+        if data.bank is not None:
+            data.bank.remove()
     return card
 
 

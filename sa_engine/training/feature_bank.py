@@ -46,6 +46,7 @@ class FeatureBank:
             )
         with path.open("ab") as file:
             file.truncate(size)
+        self._path = path
         self._data = np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
 
     def __contains__(self, entry: int) -> bool:
@@ -75,6 +76,10 @@ class FeatureBank:
             start += number
         embedding = maps.pop(EMBEDDING_STRIDE)
         return Encoded(embedding, maps)
+
+    def remove(self) -> None:
+        """Delete the file; maps are of no use once the run that they belong to is done."""
+        self._path.unlink(missing_ok=True)
 
     def _parts(self, entry: int) -> tuple[np.ndarray, np.ndarray]:
         start = entry * self._entry_bytes

@@ -158,6 +158,10 @@ def test_a_run_with_other_options_is_refused(sam: Sam, scenes: Path, tmp_path: P
     out = tmp_path / "d.safetensors"
     request = DetectorRequest(sam=sam, model_name="s", data=[scenes], out=out, config=config())
     train_detector(request)
+    assert sorted(p.name for p in (tmp_path / "d.safetensors.run").iterdir()) == [
+        "metrics.jsonl",
+        "state.pt",
+    ]
     with pytest.raises(UsageError, match="other options or data"):
         train_detector(replace(request, config=config(steps=3)))
 
