@@ -2,9 +2,10 @@
 
 Every mask of the grid is made once without filters, then the filters are played through: what each
 pair of thresholds keeps, how much of it is a known object, how many known objects it has. The pair
-with the best F-score of beta 0.5 is recommended: it counts precision twice as much as recall, for a
-wrong mask harms a dataset more than one that is missing. Pictures whose known masks are all there
-is to find (partitions, as BSDS500's) say more than pictures where only some things are outlined.
+with the best F-score of beta 0.5 is recommended, of the pairs where every other mask is right if
+there are any: a wrong mask harms a dataset more than one that is missing. Pictures whose known
+masks are all there is to find (partitions, as BSDS500's) say more than pictures where only some
+things are outlined.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -104,10 +105,15 @@ def play_through(
     return made
 
 
-def recommend(played: Sequence[Operating]) -> Operating:
-    """The pair with the best F-score; of equals the stricter one."""
+def recommend(played: Sequence[Operating], *, min_precision: float = 0.5) -> Operating:
+    """The pair with the best F-score of those precise enough, or of all if none is.
+
+    Of equals the stricter one. min_precision: [0, 1]; by default every other mask must be right.
+    """
+    precise = [o for o in played if o.precision >= min_precision]
     return max(
-        played, key=lambda o: (round(o.f_half, 6), o.stability_score_thresh, o.pred_iou_thresh)
+        precise or played,
+        key=lambda o: (round(o.f_half, 6), o.stability_score_thresh, o.pred_iou_thresh),
     )
 
 

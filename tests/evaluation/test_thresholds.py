@@ -42,6 +42,14 @@ def test_the_best_f_score_is_recommended():
     assert best.f_half == pytest.approx(1.25 * 2 / 3 / (0.25 + 2 / 3))
 
 
+def test_precision_comes_before_recall():
+    # One right mask of four, then one of one; the first pair finds more.
+    loose = replace(play_through([IMAGE])[0], precision=0.45, recall=0.9, f_half=0.5)
+    strict = replace(loose, precision=0.6, recall=0.1, f_half=0.3)
+    assert recommend([loose, strict]) is strict
+    assert recommend([loose, strict], min_precision=0.7) is loose
+
+
 def test_known_masks_themselves_are_right(tmp_path: Path):
     dataset = Dataset(write_scenes(tmp_path / "scenes", range(2)))
     records = list(dataset.images())
