@@ -413,7 +413,7 @@ def test_killed_at_random_moments_the_dataset_is_byte_identical(
     whole = make_dataset(tmp_path / "whole", range(count), images_per_shard=per_shard)
     out = tmp_path / "killed"
     out.mkdir()
-    for name in ("manifest.json", "inputs.parquet"):
+    for name in ("manifest.json", "manifest.spare.json", "inputs.parquet", "inputs.spare.parquet"):
         (out / name).write_bytes((whole / name).read_bytes())
     manifest = read_manifest(LocalFolder(out))
     draw = random.Random(5)
