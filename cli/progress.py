@@ -1,17 +1,50 @@
 """What a long run shows on a terminal, and the line it ends with."""
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import click
 from tqdm import tqdm
 
 from sa_engine.pipelines.local import RunSummary
 from sa_engine.pipelines.work import ImageDone
+from sa_engine.training.detector_report import DetectorReport
+from sa_engine.training.metrics import StepReport
+
+R = TypeVar("R", StepReport, DetectorReport)
 
 PARTIAL = 3
 """Exit status of a run that is done, but in which some images failed."""
+
+
+class StepBar(Generic[R]):
+    """A bar of a training's steps with what each report says; silent off a terminal."""
+
+    def __init__(self, title: str, steps: int, describe: Callable[[R], str]) -> None:
+        self._describe: Callable[[R], str] = describe
+        self._bar: tqdm[Any] = tqdm(
+            total=steps,
+            desc=title,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+        self._begun = False
+
+    def report(self, made: R) -> None:
+        """Show one report."""
+        if not self._begun:
+            # Steps of an earlier, stopped run do not count towards the rate.
+            self._bar.initial = self._bar.n = made.step
+            self._begun = True
+        self._bar.set_postfix_str(
+            f"{self._describe(made)}, {made.images_per_s:.1f} img/s", refresh=False
+        )
+        self._bar.update(made.step - self._bar.n)
+        if made.step == self._bar.total:
+            self._bar.close()
 
 
 class RunBar:

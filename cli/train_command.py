@@ -1,11 +1,9 @@
 """`sa-engine train`: train the promptable model."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from sa_engine.cli.options import (
     GroupedCommand,
@@ -15,6 +13,7 @@ from sa_engine.cli.options import (
     take,
 )
 from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
+from sa_engine.cli.progress import StepBar
 from sa_engine.cli.train_detector import detector
 from sa_engine.cli.weights import data_options, parse_weights
 from sa_engine.model.variants import VARIANTS
@@ -36,36 +35,6 @@ _PARTS = {
     "optim": (OptimConfig, "Optimizer"),
     "jitter": (JitterConfig, "Pictures"),
 }
-
-
-class TrainBar:
-    """A bar with loss, mean IoU and pictures/s; silent off a terminal."""
-
-    def __init__(self, steps: int) -> None:
-        self._bar: tqdm[Any] = tqdm(
-            total=steps,
-            desc="train",
-            unit="step",
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        )
-        self._begun = False
-
-    def report(self, made: StepReport) -> None:
-        """Show one report."""
-        if not self._begun:
-            # Steps of an earlier, stopped run do not count towards the rate.
-            self._bar.initial = self._bar.n = made.step
-            self._begun = True
-        self._bar.set_postfix_str(
-            f"loss {made.loss:.3f}, "
-            f"IoU {made.first_own_iou:.3f} own {made.first_best_iou:.3f} best, "
-            f"{made.images_per_s:.1f} img/s",
-            refresh=False,
-        )
-        self._bar.update(made.step - self._bar.n)
-        if made.step == self._bar.total:
-            self._bar.close()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -161,7 +130,11 @@ def sam(
     if norms_per_process:
         changes["train"]["sync_norms"] = False
     request = TrainOptions(data=data, weights=parse_weights(weight), changes=changes, **options)
-    bar = TrainBar(build_recipe(request).train.steps)
+    bar = StepBar[StepReport](
+        "train",
+        build_recipe(request).train.steps,
+        lambda r: f"loss {r.loss:.3f}, IoU {r.first_own_iou:.3f} own {r.first_best_iou:.3f} best",
+    )
     card = retrain(request, report=bar.report)
     click.echo(
         f"{request.out}: {card.variant} at {card.image_size} px, "

@@ -1,11 +1,9 @@
 """`sa-engine train detector`: train the box detector of stage 2."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from sa_engine.cli.options import (
     GroupedCommand,
@@ -16,6 +14,7 @@ from sa_engine.cli.options import (
     take,
 )
 from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
+from sa_engine.cli.progress import StepBar
 from sa_engine.cli.weights import data_options, parse_weights
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.pipelines.retrain_detector import DetectorOptions, build_config, retrain_detector
@@ -34,34 +33,6 @@ _PARTS = {
     "optim": (DetectorOptimConfig, "Optimizer"),
     "jitter": (DetectorJitterConfig, "Pictures"),
 }
-
-
-class DetectorBar:
-    """A bar with loss, IoU of the boxes and pictures/s; silent off a terminal."""
-
-    def __init__(self, steps: int) -> None:
-        self._bar: tqdm[Any] = tqdm(
-            total=steps,
-            desc="train detector",
-            unit="step",
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        )
-        self._begun = False
-
-    def report(self, made: DetectorReport) -> None:
-        """Show one report."""
-        if not self._begun:
-            # Steps of an earlier, stopped run do not count towards the rate.
-            self._bar.initial = self._bar.n = made.step
-            self._begun = True
-        self._bar.set_postfix_str(
-            f"loss {made.loss:.3f}, box IoU {made.box_iou:.3f}, {made.images_per_s:.1f} img/s",
-            refresh=False,
-        )
-        self._bar.update(made.step - self._bar.n)
-        if made.step == self._bar.total:
-            self._bar.close()
 
 
 @click.command(
@@ -118,7 +89,11 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
         for part, (config, _) in _PARTS.items()
     }
     request = DetectorOptions(data=data, weights=parse_weights(weight), changes=changes, **options)
-    bar = DetectorBar(build_config(request).steps)
+    bar = StepBar[DetectorReport](
+        "train detector",
+        build_config(request).steps,
+        lambda r: f"loss {r.loss:.3f}, box IoU {r.box_iou:.3f}",
+    )
     card = retrain_detector(request, report=bar.report)
     click.echo(
         f"{request.out}: a detector for {card.model} ({card.variant} at {card.image_size} px, "

@@ -14,7 +14,7 @@ from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.dataset.reader import Dataset
 from sa_engine.evaluation.proposals import proposal_config
-from sa_engine.evaluation.thresholds import JudgedImage, Operating, judge, play_through
+from sa_engine.evaluation.thresholds import JudgedImage, Operating, judge, play_through, recommend
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.sam import Sam
 
@@ -45,16 +45,7 @@ def find_thresholds(
         count = max(1, images // len(sets))
         judged += judge(Dataset(path), path.name, generate=generator.generate, max_images=count)
     for match_iou in MATCH_IOUS:
-        best = max(
-            play_through(judged, match_iou=match_iou),
-            key=lambda o: (round(_score(o), 6), o.stability_score_thresh, o.pred_iou_thresh),
-        )
+        best = recommend(play_through(judged, match_iou=match_iou), min_precision=0.0)
         if best.precision > 0:
             return best
     return None
-
-
-def _score(operating: Operating) -> float:
-    """F½ of an operating point."""
-    precision, recall = operating.precision, operating.recall
-    return 1.25 * precision * recall / max(1e-12, 0.25 * precision + recall)

@@ -38,7 +38,7 @@ from sa_engine.pipelines.retrain_detector import (
     build_config,
     retrain_detector,
 )
-from sa_engine.training.detector_session import flat_options
+from sa_engine.training.options import flat_options
 from sa_engine.training.session import recipe_options
 
 THRESHOLDS = ("pred_iou_thresh", "stability_score_thresh")

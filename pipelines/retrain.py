@@ -5,12 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
-from sa_engine.model.device import choose_device
-from sa_engine.training.distributed import join_world, leave_world
+from sa_engine.training.distributed import training_place
 from sa_engine.training.metrics import StepReport
 from sa_engine.training.recipes import RECIPES, Recipe
 from sa_engine.training.scenes import SCENES
@@ -72,12 +69,7 @@ def retrain(
     recipe = build_recipe(options)
     if not options.data and recipe.synthetic < 1:
         raise UsageError("no --data; give a dataset, or --synthetic 1 to train on scenes alone")
-    world = join_world()
-    try:
-        device = torch.device(choose_device(options.device))
-        if device.type == "cuda":
-            device = torch.device("cuda", world.local_rank)
-            torch.cuda.set_device(device)
+    with training_place(options.device) as (world, device):
         request = TrainRequest(
             data=options.data,
             out=options.out,
@@ -91,5 +83,3 @@ def retrain(
             tensorboard=options.tensorboard,
         )
         return train_sam(request, report=report if world.is_main else lambda _: None)
-    finally:
-        leave_world()

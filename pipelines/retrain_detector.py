@@ -9,17 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sa_engine.detection.card import DetectorCard
 from sa_engine.errors import UsageError
 from sa_engine.model.checkpoint import load_checkpoint, read_card
-from sa_engine.model.device import choose_device
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.training.detector_config import DetectorTrainConfig
 from sa_engine.training.detector_report import DetectorReport
 from sa_engine.training.detector_session import DetectorRequest, train_detector
-from sa_engine.training.distributed import join_world, leave_world
+from sa_engine.training.distributed import training_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +56,7 @@ def retrain_detector(
         raise UsageError("--model and --checkpoint exclude each other: give one of them")
     config = build_config(options)
     checkpoint = options.checkpoint or bundled_model(options.model or DEFAULT_MODEL)
-    world = join_world()
-    try:
-        device = torch.device(choose_device(options.device))
-        if device.type == "cuda":
-            device = torch.device("cuda", world.local_rank)
-            torch.cuda.set_device(device)
+    with training_place(options.device) as (world, device):
         request = DetectorRequest(
             sam=load_checkpoint(checkpoint),
             model_name=read_card(checkpoint).name,
@@ -80,8 +72,6 @@ def retrain_detector(
             tensorboard=options.tensorboard,
         )
         return train_detector(request, report=report if world.is_main else lambda _: None)
-    finally:
-        leave_world()
 
 
 def build_config(options: DetectorOptions) -> DetectorTrainConfig:

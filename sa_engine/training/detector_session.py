@@ -1,13 +1,9 @@
 """One training run of the detector, from datasets to its file."""
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +29,7 @@ from sa_engine.training.detector_trainer import DetectorTrainer
 from sa_engine.training.distributed import World
 from sa_engine.training.feature_bank import FeatureBank, bytes_of_entry
 from sa_engine.training.mixture import Mixture
+from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.photo_source import PhotoSource, usable_records
 from sa_engine.training.samples import PromptConfig
 from sa_engine.training.session import open_sets
@@ -100,13 +97,13 @@ def train_detector(
         request.sam, detector, config, device=request.device, processes=request.world.size
     )
     data = open_detector_data(request, detector, digest)
-    fingerprint = _sha256(
+    fingerprint = digest_of(
         {
             "config": flat_options(config),
             "data": data.digests,
             "weights": data.weights,
             "encoder": digest,
-            "init": None if request.init is None else _file_sha256(request.init),
+            "init": None if request.init is None else digest_of_file(request.init),
         }
     )
     trainer = DetectorTrainer(
@@ -186,7 +183,7 @@ def open_detector_data(request: DetectorRequest, detector: Detector, digest: str
         # A run with other pictures, variations or weights has other maps.
         content = [digests, flat_options(config.jitter), config.seed, views, size, digest]
         content.append(config.min_side)
-        path = request.run_folder / f"maps-{_sha256(content)[:16]}.bin"
+        path = request.run_folder / f"maps-{digest_of(content)[:16]}.bin"
         bank = FeatureBank(
             path, num_entries=num_pictures * views, channels=channels, image_size=size
         )
@@ -227,26 +224,3 @@ def _start(request: DetectorRequest) -> Detector:
 
 def _network(config: DetectorConfig) -> str:
     return ", ".join(f"{name} {value}" for name, value in net_options(config).items())
-
-
-def flat_options(config: Any) -> dict[str, Any]:
-    """Every option of a config, flat, with JSON values."""
-    flat: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            flat.update({f"{f.name}.{k}": v for k, v in flat_options(value).items()})
-        elif isinstance(value, float) and math.isinf(value):
-            flat[f.name] = None
-        else:
-            flat[f.name] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from sa_engine.detection.boxes import inside
 from sa_engine.detection.encoder import Encoded, encode
 from sa_engine.detection.network import Detector
-from sa_engine.errors import TrainingError, UsageError
+from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.detector_config import DetectorTrainConfig
 from sa_engine.training.detector_losses import DetectorLoss, detector_loss
@@ -22,26 +22,9 @@ from sa_engine.training.detector_source import DetectorSample
 from sa_engine.training.distributed import World, average_gradients, summed
 from sa_engine.training.feature_bank import FeatureBank
 from sa_engine.training.metrics import MetricsLog
-from sa_engine.training.mixture import Mixture
+from sa_engine.training.mixture import Mixture, Positions
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
-from sa_engine.training.state import load_state, save_state
-
-
-class _Positions(Sampler[int]):
-    """The positions that one process needs, in order, from one step to the last."""
-
-    def __init__(self, config: DetectorTrainConfig, world: World, first_step: int) -> None:
-        self._config, self._world, self._first = config, world, first_step
-
-    def __iter__(self) -> Iterator[int]:
-        own = self._config.batch_images // self._world.size
-        for step in range(self._first, self._config.steps):
-            start = step * self._config.batch_images + self._world.rank * own
-            yield from range(start, start + own)
-
-    def __len__(self) -> int:
-        own = self._config.batch_images // self._world.size
-        return (self._config.steps - self._first) * own
+from sa_engine.training.state import diverged, load_state, save_state
 
 
 class DetectorTrainer:
@@ -87,10 +70,7 @@ class DetectorTrainer:
         self.step = 0
         state = load_state(self._state, fingerprint=fingerprint)
         if state is not None:
-            self.detector.load_state_dict(state.model)
-            self._optimizer.load_state_dict(state.optimizer)
-            for name, value in state.average.items():
-                self._average.weights[name].copy_(value)
+            state.restore(self.detector, self._optimizer, self._average)
             self.step = state.step
 
     @property
@@ -117,7 +97,12 @@ class DetectorTrainer:
         loader = DataLoader(
             self._mixture,
             batch_size=config.batch_images // self._world.size,
-            sampler=_Positions(config, self._world, self.step),
+            sampler=Positions(
+                batch_images=config.batch_images,
+                first_step=self.step,
+                steps=config.steps,
+                world=self._world,
+            ),
             num_workers=self._workers,
             collate_fn=list,
             prefetch_factor=4 if self._workers else None,
@@ -138,11 +123,7 @@ class DetectorTrainer:
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm))
             if not math.isfinite(norm):
                 loss = float(found.loss.detach())
-                raise TrainingError(
-                    f"the loss or its gradient is no longer a number at step {self.step + 1} "
-                    f"(loss {loss:.4g}, gradient norm {norm:.4g}); the state of an "
-                    f"earlier step is in {self._state}; try a lower --lr or a smaller --clip-norm"
-                )
+                raise diverged(self.step + 1, loss, float(norm), self._state)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             self._average.update(self.detector, self.step)

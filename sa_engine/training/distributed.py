@@ -1,13 +1,16 @@
 """One process or many: who am I, and the sum over all of us."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from sa_engine.model.device import choose_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,23 @@ def leave_world() -> None:
     """Undo `join_world`."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def training_place(device: str) -> Iterator[tuple[World, torch.device]]:
+    """This process's part of the run and its device, joined for as long as the block lasts.
+
+    device: "auto", "cpu", "cuda" or "mps"; of several GPUs each process takes its own.
+    """
+    world = join_world()
+    try:
+        place = torch.device(choose_device(device))
+        if place.type == "cuda":
+            place = torch.device("cuda", world.local_rank)
+            torch.cuda.set_device(place)
+        yield world, place
+    finally:
+        leave_world()
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter], world: World) -> None:

@@ -4,11 +4,14 @@ Sample number `position` is the same whoever asks for it: one process or eight, 
 resumed one. A step takes the next `batch` positions, so the state of the data order is the step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from sa_engine.training.distributed import World
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -47,3 +50,24 @@ class Mixture(TorchDataset[T], Generic[T]):
         chosen = int(np.searchsorted(self._shares, rng.random(), side="right"))
         source = self._sources[min(chosen, len(self._sources) - 1)]
         return source.draw(rng, key=position)
+
+
+class Positions(Sampler[int]):
+    """The positions that one process needs, in order, from one step to the last.
+
+    batch_images: pictures of a step, over all processes; a multiple of their number.
+    first_step, steps: steps done, and in all.
+    """
+
+    def __init__(self, *, batch_images: int, first_step: int, steps: int, world: World) -> None:
+        self._batch, self._world = batch_images, world
+        self._steps = range(first_step, steps)
+
+    def __iter__(self) -> Iterator[int]:
+        own = self._batch // self._world.size
+        for step in self._steps:
+            start = step * self._batch + self._world.rank * own
+            yield from range(start, start + own)
+
+    def __len__(self) -> int:
+        return len(self._steps) * (self._batch // self._world.size)

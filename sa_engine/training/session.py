@@ -1,8 +1,5 @@
 """One training run from datasets to a weights file."""
 
-import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from sa_engine.training.distributed import World
 from sa_engine.training.memory import check_memory
 from sa_engine.training.metrics import StepReport
 from sa_engine.training.mixture import Mixture, SampleSource
+from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.photo_source import PhotoSource, usable_records
 from sa_engine.training.recipes import Recipe
 from sa_engine.training.samples import Sample
@@ -212,16 +210,14 @@ def _start(request: TrainRequest) -> Sam:
 
 def _fingerprint(request: TrainRequest, data: TrainingData) -> str:
     """A digest of all that a continued run must share."""
-    init = None
-    if request.init is not None:
-        init = hashlib.sha256(request.init.read_bytes()).hexdigest()
-    content = {
-        "recipe": recipe_options(request.recipe),
-        "data": data.digests,
-        "weights": data.weights,
-        "init": init,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest_of(
+        {
+            "recipe": recipe_options(request.recipe),
+            "data": data.digests,
+            "weights": data.weights,
+            "init": None if request.init is None else digest_of_file(request.init),
+        }
+    )
 
 
 def recipe_options(recipe: Recipe) -> dict[str, Any]:
@@ -229,20 +225,7 @@ def recipe_options(recipe: Recipe) -> dict[str, Any]:
 
     How a batch is cut into parts changes nothing but rounding, and so is not among them.
     """
-    flat: dict[str, Any] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if dataclasses.is_dataclass(value):
-            for f in dataclasses.fields(value):
-                visit(f"{prefix}{f.name}.", getattr(value, f.name))
-            return
-        key = prefix.rstrip(".")
-        if isinstance(value, float) and math.isinf(value):
-            flat[key] = None
-        else:
-            flat[key] = list(value) if isinstance(value, tuple) else value
-
-    visit("", recipe)
+    flat = flat_options(recipe)
     for ignored in ("train.micro_batch", "train.compile_encoder"):
         flat.pop(ignored)
     return flat

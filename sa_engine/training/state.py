@@ -29,6 +29,15 @@ class RunState:
     optimizer: dict[str, Any]
     average: dict[str, Tensor]
 
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
+    ) -> None:
+        """Put what was saved back where `save_state` took it from."""
+        model.load_state_dict(self.model)
+        optimizer.load_state_dict(self.optimizer)
+        for name, value in self.average.items():
+            average.weights[name].copy_(value)
+
 
 def save_state(
     path: Path,
@@ -76,3 +85,12 @@ def load_state(path: Path, *, fingerprint: str) -> RunState | None:
             "give those options, another --out, or delete the folder"
         )
     return state
+
+
+def diverged(step: int, loss: float, grad_norm: float, state: Path) -> TrainingError:
+    """The error of a step whose loss or gradient is no number; the state before it stays."""
+    return TrainingError(
+        f"the loss or its gradient is no longer a number at step {step} "
+        f"(loss {loss:.4g}, gradient norm {grad_norm:.4g}); the state of an earlier step is in "
+        f"{state}; try a lower --lr or a smaller --clip-norm"
+    )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from sa_engine.errors import TrainingError, UsageError
+from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.config import TrainConfig
 from sa_engine.training.distributed import (
@@ -24,12 +24,12 @@ from sa_engine.training.distributed import (
     synchronise_norms,
 )
 from sa_engine.training.metrics import MetricsLog, StepReport
-from sa_engine.training.mixture import Mixture
+from sa_engine.training.mixture import Mixture, Positions
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
 from sa_engine.training.rounds import Batch, run_rounds
 from sa_engine.training.samples import Sample
 from sa_engine.training.similarity import ClickSimilarity
-from sa_engine.training.state import load_state, save_state
+from sa_engine.training.state import diverged, load_state, save_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,23 +88,6 @@ def micro_batch(config: TrainConfig, processes: int) -> int:
     return micro
 
 
-class _Positions:
-    """The positions that one process needs, in order, from one step to the last."""
-
-    def __init__(self, config: TrainConfig, world: World, first_step: int) -> None:
-        self._config, self._world, self._first = config, world, first_step
-
-    def __iter__(self) -> Any:
-        own = self._config.batch_images // self._world.size
-        for step in range(self._first, self._config.steps):
-            start = step * self._config.batch_images + self._world.rank * own
-            yield from range(start, start + own)
-
-    def __len__(self) -> int:
-        own = self._config.batch_images // self._world.size
-        return (self._config.steps - self._first) * own
-
-
 def _one_thread(_: int) -> None:
     """Workers are many already: OpenCV must not start threads in each."""
     cv2.setNumThreads(0)
@@ -151,10 +134,7 @@ class Trainer:
         self._step = 0
         state = load_state(paths.state, fingerprint=fingerprint)
         if state is not None:
-            self._trained.load_state_dict(state.model)
-            self._optimizer.load_state_dict(state.optimizer)
-            for name, value in state.average.items():
-                self._average.weights[name].copy_(value)
+            state.restore(self._trained, self._optimizer, self._average)
             self._step = state.step
 
     @property
@@ -187,7 +167,12 @@ class Trainer:
         loader = DataLoader(
             self._mixture,
             batch_size=self._micro,
-            sampler=_Positions(config, self._world, self._step),
+            sampler=Positions(
+                batch_images=config.batch_images,
+                first_step=self._step,
+                steps=config.steps,
+                world=self._world,
+            ),
             num_workers=self._workers,
             collate_fn=stack,
             prefetch_factor=4 if self._workers else None,
@@ -213,12 +198,7 @@ class Trainer:
             )
             if not math.isfinite(float(norm)):
                 loss = float(step_sums[0] / step_sums[5])
-                raise TrainingError(
-                    f"the loss or its gradient is no longer a number at step {self._step + 1} "
-                    f"(loss {loss:.4g}, gradient norm {float(norm):.4g}); the state of "
-                    f"an earlier step is in {self._paths.state}; "
-                    "try a lower --lr or a smaller --clip-norm"
-                )
+                raise diverged(self._step + 1, loss, float(norm), self._paths.state)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             self._average.update(self.sam, self._step)
