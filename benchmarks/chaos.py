@@ -13,7 +13,8 @@ read-errors   while files of the input cannot be read (gone, a folder, a link in
               permission), killed at random, then mended and run with --retry-failed, killed again
 
 Each must end complete, byte for byte as the undisturbed one but for the seconds in the stats, and
-free of problems under `verify`. Written beside this script: `results/chaos.json`.
+free of problems under `verify`. Written beside this script: `results/chaos.json`, for another stage
+than the default `results/chaos-STAGE.json`.
 
 The stage is `import` by default: polygons of a COCO file, so that starting again loads no model;
 `auto` does the same with a small model of random weights.
@@ -486,7 +487,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report[title] = {**scenario(), "seconds": round(time.monotonic() - started, 1)}
             print(title, json.dumps(report[title]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "chaos.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    name = "chaos.json" if options.stage == "import" else f"chaos-{options.stage}.json"
+    (options.out / name).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     if not all(
         found["identical"] and found["no_problems"]
         for found in report.values()

@@ -63,6 +63,10 @@ _BY_ITS_COMMAND = (
     "its images must be made again, for which the dataset alone does not say enough: give the "
     "command that made it once more, with --repair"
 )
+_BY_COMBINING = (
+    "its images came from other datasets, and nothing here says from where: remove its "
+    "_stats.json and give the `sa-engine {verb}` that made it once more"
+)
 
 Repair = Repaired | Unrepaired
 OpenAnnotator = Callable[[], Annotator]
@@ -118,6 +122,9 @@ def repair_dataset(
 
     def annotator() -> Annotator:
         options = manifest.options
+        for verb in ("merge", "split"):
+            if verb in options:
+                raise UsageError(_BY_COMBINING.format(verb=verb))
         if manifest.stage is not Stage.AUTOMATIC or "points-per-side" not in options:
             raise UsageError(_BY_ITS_COMMAND)
         # Here alone, for it loads the deep learning library, which other repairs do without.

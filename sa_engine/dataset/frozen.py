@@ -131,6 +131,23 @@ class FrozenInputs:
         )
 
 
+def lacks_only_vanished(folder: Folder, sources: Sequence[Source]) -> bool:
+    """Whether a list is the frozen one but for files that are not there any more.
+
+    Local files alone: what a store or an archive holds is not looked for one by one.
+    """
+    there, here = FrozenInputs(folder).all(), SourceList.of(sources)
+    if there.root != here.root or b"://" in there.root:
+        return False
+    if any(part is not None for each in (there, here) for part in (each.uris, each.tar_spans)):
+        return False
+    is_listed = pc.is_in(there.names, value_set=one_array(here.names))
+    if not there.names.filter(is_listed).equals(here.names):
+        return False
+    gone = np.flatnonzero(~np.asarray(is_listed))
+    return not any(os.path.lexists(source.uri) for source in there.take(gone))
+
+
 def describe_difference(folder: Folder, sources: Sequence[Source]) -> str:
     """How a list differs from the frozen one, for people: counts and the first difference."""
     there, here = FrozenInputs(folder).all(), SourceList.of(sources)

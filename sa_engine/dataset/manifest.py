@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sa_engine.dataset.frozen import INPUTS_NAME, describe_difference, freeze
+from sa_engine.dataset.frozen import (
+    INPUTS_NAME,
+    describe_difference,
+    freeze,
+    lacks_only_vanished,
+)
 from sa_engine.dataset.records import Stage
 from sa_engine.dataset.scratch import SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.sealed import canonical, seal, unseal
@@ -180,6 +185,9 @@ def _continue(folder: Folder, manifest: Manifest, sources: Sequence[Source] | No
     if sources is None:
         return stored
     if SourceList.of(sources).digest() != stored.sources_sha256:
+        if lacks_only_vanished(folder, sources):
+            # The frozen list stands: those images fail as missing, until they are put back.
+            return stored
         raise UsageError(
             f"{folder.url} was made from other inputs: "
             f"{describe_difference(folder, sources)}: "

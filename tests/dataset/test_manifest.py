@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sa_engine.dataset.inputs import list_sources
 from sa_engine.dataset.manifest import (
     Manifest,
     ModelRef,
@@ -52,6 +53,24 @@ def test_a_new_dataset_and_its_continuation(tmp_path: Path) -> None:
     assert (out / "manifest.json").read_bytes() == before
     content = json.loads(before)
     assert content["num_shards"] == 3 and content["options"]["points-per-side"] == 32
+
+
+def test_files_that_vanish_do_not_end_a_run(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k in range(10):
+        (photos / f"{k}.jpg").write_bytes(b"x")
+    everything = list_sources(photos)
+    stored = open_output(tmp_path / "out", PLAN, everything)
+    (photos / "3.jpg").unlink()
+    (photos / "9.jpg").unlink()
+    assert open_output(tmp_path / "out", PLAN, list_sources(photos)) == stored
+    # A shorter list is not the same as fewer files, and a new file is not to be passed over.
+    with pytest.raises(UsageError, match="was made from other inputs: 10 images then, 5 now"):
+        open_output(tmp_path / "out", PLAN, list_sources(photos)[:5])
+    (photos / "new.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match="was made from other inputs"):
+        open_output(tmp_path / "out", PLAN, list_sources(photos))
 
 
 @pytest.mark.parametrize(

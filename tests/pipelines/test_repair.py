@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sa_engine.dataset.combine import merge
 from sa_engine.dataset.manifest import read_manifest
 from sa_engine.dataset.sealed import unseal
 from sa_engine.dataset.shards import discard_shard
@@ -331,6 +332,23 @@ def test_a_dataset_of_another_stage_says_what_it_needs(whole: LocalFolder) -> No
     (done,) = repair_dataset(whole.path, [1], stop=never)
     assert isinstance(done, Unrepaired)
     assert "give the command that made it once more, with --repair" in done.why
+
+
+def test_a_merged_dataset_says_what_makes_it_again(whole: LocalFolder, tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    merge([whole.path, whole.path], out)
+    both = LocalFolder(out)
+    before = files(both)
+    flip(both, TAR, 0.2)
+    flip(both, ROWS, 0.5)
+    (done,) = repair_dataset(out, [1], stop=never)
+    assert isinstance(done, Unrepaired)
+    assert "remove its _stats.json and give the `sa-engine merge`" in done.why
+    (out / STATS).unlink()
+    merge([whole.path, whole.path], out)
+    for name in (TAR, ROWS):
+        assert both.read(name) == before[name]
+    assert verify(out) == []
 
 
 def test_a_shard_that_was_discarded_is_not_made_by_a_repair(whole: LocalFolder) -> None:
