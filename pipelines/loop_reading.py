@@ -54,18 +54,8 @@ def read_loop(
         if model is not None and checkpoint is not None:
             raise UsageError(f"{start.where}: model and checkpoint exclude each other")
         start.finish()
-    folder = out or top.new_path("out")
-    top.new_path("out")
-    if folder is None:
-        raise UsageError(f'{path} names no folder for the loop: add out = "...", or give --out')
-    evaluate = top.table("evaluate")
-    if evaluate is None:
-        raise UsageError(
-            f"{path} has no [evaluate]: say which held-out masks decide whether a round is better"
-        )
-    rounds = tuple(_round(table) for table in top.tables("round"))
-    if not rounds:
-        raise UsageError(f"{path} has no round: add [[round]] with what it gathers and trains")
+    own_folder = top.new_path("out")
+    evaluate, round_tables = top.table("evaluate"), top.tables("round")
     settings: dict[str, Any] = {
         "name": top.text("name", path.stem) or path.stem,
         "device": top.choice("device", ("auto", "cpu", "cuda", "mps"), "auto"),
@@ -73,8 +63,19 @@ def read_loop(
         "workers": top.integer("workers", 1, least=1),
         "data_workers": top.integer("data_workers", 0),
     }
-    held_out = _held_out(evaluate)
+    # A misspelt key first: it may be why another seems to be missing.
     top.finish()
+    folder = out or own_folder
+    if folder is None:
+        raise UsageError(f'{path} names no folder for the loop: add out = "...", or give --out')
+    if evaluate is None:
+        raise UsageError(
+            f"{path} has no [evaluate]: say which held-out masks decide whether a round is better"
+        )
+    if not round_tables:
+        raise UsageError(f"{path} has no round: add [[round]] with what it gathers and trains")
+    rounds = tuple(map(_round, round_tables))
+    held_out = _held_out(evaluate)
     config = LoopConfig(
         out=folder,
         held_out=held_out,
