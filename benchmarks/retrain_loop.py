@@ -461,10 +461,11 @@ def _proposal_lines(found: Mapping[str, Any]) -> list[str]:
     recalls = [f"{r['detector_ar_100']:.3f}" for r in found["rounds"] if r["detector_ar_100"]]
     mean = (found["accepted_proposals"] or {}).get("mean_iou")
     return [
-        f"Stage 2: {said['shown']} proposals shown, {said['kept']} taken over as they are (precision "
-        f"{said['precision_unchanged']:.1%} at IoU {ACCEPT_IOU}): {said['share_untouched']:.1%} of the "
-        f"masks did not have to be drawn, which is the proposals' recall. {said['edited']} more are "
-        f"near a human mask (mean IoU {said['edited_mean_iou']}). Mean IoU of those taken over: "
+        f"Stage 2: {said['shown']} proposals shown, {said['kept']} taken over as they are "
+        f"(precision {said['precision_unchanged']:.1%} at IoU {ACCEPT_IOU}): "
+        f"{said['share_untouched']:.1%} of the masks did not have to be drawn, which is the "
+        f"proposals' recall. {said['edited']} more are near a human mask (mean IoU "
+        f"{said['edited_mean_iou']}). Mean IoU of those taken over: "
         f"{mean if mean is not None else '–'}. Detector's AR@100 on dev/: {' → '.join(recalls)}.",
         "",
     ]
