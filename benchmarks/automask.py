@@ -28,6 +28,7 @@ import torch
 
 from benchmarks.automask_parts import AT_1024, PARTS, PUBLISHED_SIZE, Engine, Part
 from benchmarks.automask_report import agreement, report
+from benchmarks.provenance import commit, processor
 from sa_engine.automask.config import resolve
 from sa_engine.model.checkpoint import read_card
 from sa_engine.model.device import cpu_computes_bf16
@@ -278,22 +279,8 @@ def _best(act: Callable[[], Any]) -> float:
 
 def machine(threads: int) -> Result:
     """Hardware, versions, commit, date."""
-    cpu = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return {
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -304,7 +291,7 @@ def machine(threads: int) -> Result:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "commit": commit,
+        "commit": commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

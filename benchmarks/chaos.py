@@ -33,7 +33,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +40,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.provenance import commit, load_average, today
 from sa_engine.dataset.sealed import unseal
 from sa_engine.dataset.verify import verify
 
@@ -437,14 +437,6 @@ def small_disk(path: Path, size: int) -> Iterator[str]:
             subprocess.run(["umount", str(path)], check=True)
 
 
-def commit() -> str:
-    """The commit that was run."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the scene, run the scenarios, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -459,11 +451,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report: dict[str, Any] = {
         "what": "runs that were killed, starved and misled; what their datasets were in the end",
         "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "stage": options.stage,
         "images": options.images,
         "workers": WORKERS,
-        "load_average": [round(each, 1) for each in os.getloadavg()],
+        "load_average": load_average(),
     }
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)

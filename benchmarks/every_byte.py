@@ -15,14 +15,13 @@ import hashlib
 import io
 import json
 import random
-import subprocess
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.provenance import commit, today
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
 from sa_engine.dataset.sealed import unseal
@@ -148,14 +147,11 @@ def main() -> None:
             path.write_bytes(whole[path])
         assert not verify(out)
         num_bytes = sum(path.stat().st_size for path in files)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True
-    ).stdout.strip()
     report = {
         "what": "single bits flipped and files cut at random places, one at a time; how many "
         "`verify` found, and of how many `verify --repair` restored every byte",
-        "commit": commit,
-        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "date": today(),
         "dataset": {"files": len(files), "bytes": num_bytes},
         **{
             kind: {"tried": tried, "found": found[kind], "restored": restored[kind]}

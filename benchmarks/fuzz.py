@@ -456,13 +456,12 @@ def main() -> None:
         shown = {**results[-1], "findings": [f["where"] for f in results[-1]["findings"]]}
         sys.stdout.write(json.dumps(shown) + "\n")
         sys.stdout.flush()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    from benchmarks.provenance import commit, today
+
     report = {
         "what": "coverage-guided fuzzing; branches are those of sa_engine's Python code",
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "date": today(),
         "python": platform.python_version(),
         "atheris": importlib.metadata.version("atheris"),
         "num_inputs": sum(result["inputs"] or 0 for result in results),

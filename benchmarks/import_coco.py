@@ -27,7 +27,6 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from benchmarks.provenance import commit, load_average, processor, today
 from sa_engine.dataset.inputs import Source
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import ImageRecord, Stage
@@ -279,20 +279,12 @@ def cpu_s() -> float:
 
 
 def environment() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-    ).stdout.strip()
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit,
-        "cpu": model[0] if model else platform.processor(),
+        "date": today(),
+        "commit": commit(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
-        "load_average": [round(each, 1) for each in os.getloadavg()],
+        "load_average": load_average(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pyarrow": pa.__version__,

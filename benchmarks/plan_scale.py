@@ -25,12 +25,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.provenance import commit, load_average, today
 from sa_engine.dataset.frozen import FrozenInputs
 from sa_engine.dataset.inputs import list_sources
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
@@ -137,14 +137,6 @@ def measure(rows: int, folder: Path) -> dict[str, Any]:
     return result
 
 
-def commit() -> str:
-    """The commit that was measured."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def plot(results: list[dict[str, Any]], path: Path) -> None:
     """Microseconds of CPU per image against rows, as a small SVG with logarithmic axes."""
     from benchmarks.loglog import Line, draw
@@ -174,7 +166,7 @@ def main() -> None:
         print(json.dumps({**report, "steps": steps}))
         return
     results = []
-    load = [round(each, 1) for each in os.getloadavg()]
+    load = load_average()
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             results.append(measure(rows, Path(folder)))
@@ -190,11 +182,11 @@ def main() -> None:
         "what": "planning and resuming a run, text list in random order, 1000 images per shard",
         "engine_version": __version__,
         "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "python": platform.python_version(),
         "pyarrow": pa.__version__,
-        "load_average": {"begin": load, "end": [round(each, 1) for each in os.getloadavg()]},
+        "load_average": {"begin": load, "end": load_average()},
         "limits": {"seconds": LIMIT_S, "gib": LIMIT_GIB},
         "note": "wall_s is with whatever else ran on the machine (see the load), cpu_s is not",
         "within_limits_by_wall": within("wall_s"),

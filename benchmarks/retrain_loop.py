@@ -28,20 +28,20 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import resource
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.provenance import commit, processor, today
+from benchmarks.retrain_loop_report import ACCEPT_IOU, QUALITY, ROUNDS, markdown, write_results
 from sa_engine.automask.config import resolve
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.dataset.manifest import Manifest, open_output
@@ -71,18 +71,13 @@ from sa_engine.pipelines.loop_parts import GatheredSet
 from sa_engine.pipelines.loop_state import LoopState
 from sa_engine.pipelines.loop_steps import Step, replace_file
 from sa_engine.pipelines.retrain import TrainOptions, retrain
-from sa_engine.report.loop_curves import Dot, dots_svg
 from sa_engine.version import __version__
 
 HERE = Path(__file__).resolve().parent
 SETS = ("coco", "ccp", "carparts", "facades", "endangered", "cats")
 DEV = ("bsds500", "grabcut", "lvis", "pennfudan")
-ACCEPT_IOU = 0.8
-ROUNDS = ("stage1", "stage2", "stage3", "stage3-even", "automatic-alone")
 TRAINING_SHARE = 0.55
 """Of the budget, for the trainings of the model; the rest is for all else."""
-
-QUALITY = (0.5, 0.75, 0.9)
 
 
 class Budget:
@@ -369,10 +364,11 @@ def results(
             }
         )
     return {
-        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "date": today(),
         "engine_version": __version__,
         "machine": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
@@ -389,117 +385,6 @@ def results(
         "accepted_proposals": proposal_quality(state),
         "automatic_masks_on_dev": mask_quality(state, options),
     }
-
-
-def markdown(found: Mapping[str, Any]) -> str:
-    """The results as a page."""
-    options = found["options"]
-    lines = [
-        "# The loop on real photographs",
-        "",
-        f"`python -m benchmarks.retrain_loop`, {found['date']}, {found['cpu_minutes']} CPU minutes "
-        f"of {options['minutes']:g} on {found['machine']['cores']} cores "
-        f"({found['machine']['processor']}), torch {found['machine']['torch']}. Each model: "
-        f"{options['steps']} steps of {options['batch']} pictures at {options['size']} px from the "
-        "same start.",
-        "",
-    ]
-    if found["start_saw_photographs"]:
-        lines += [
-            "**The start had been trained on these photographs and their masks**, held-back ones "
-            "included: what stage 2 teaches it is not new, and its proposals are better than those "
-            "of an honest start.",
-            "",
-        ]
-    lines += [
-        "One click on each object of dev/ "
-        f"({options['dev_images']} images a set, up to {options['dev_masks']} masks each), mean "
-        "over sets:",
-        "",
-        "| model | trained on | mean IoU | 95 % | best of 3 | promoted |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
-    ]
-    trained = dict(
-        zip(
-            ROUNDS,
-            (
-                "human masks of part 1",
-                "+ part 2, proposed and corrected",
-                "+ automatic, human ×10",
-                "+ automatic, all alike",
-                "automatic masks alone",
-            ),
-            strict=True,
-        )
-    )
-    if found["start"]:
-        lines.append(_iou_line("start", "", found["start"], None))
-    lines += [
-        _iou_line(each["name"], trained[each["name"]], each["measured"], each["promoted"])
-        for each in found["rounds"]
-        if each["measured"]
-    ]
-    if found["stopped"]:
-        lines += ["", f"**It ended early:** {found['stopped']}"]
-    lines += ["", "| gathered | images | masks | masks an image |", "| --- | ---: | ---: | ---: |"]
-    for each in found["rounds"]:
-        for gathered in each["sets"]:
-            lines.append(
-                f"| {gathered['name']} | {gathered['images']} | {gathered['masks']} "
-                f"| {gathered['masks_per_image']} |"
-            )
-    lines += ["", *_proposal_lines(found), *_quality_lines(found)]
-    return "\n".join(lines) + "\n"
-
-
-def _proposal_lines(found: Mapping[str, Any]) -> list[str]:
-    said = next(
-        (s["proposals"] for each in found["rounds"] for s in each["sets"] if s["proposals"]), None
-    )
-    if said is None:
-        return []
-    recalls = [f"{r['detector_ar_100']:.3f}" for r in found["rounds"] if r["detector_ar_100"]]
-    mean = (found["accepted_proposals"] or {}).get("mean_iou")
-    return [
-        f"Stage 2: {said['shown']} proposals shown, {said['kept']} taken over as they are "
-        f"(precision {said['precision_unchanged']:.1%} at IoU {ACCEPT_IOU}): "
-        f"{said['share_untouched']:.1%} of the masks did not have to be drawn, which is the "
-        f"proposals' recall. {said['edited']} more are near a human mask (mean IoU "
-        f"{said['edited_mean_iou']}). Mean IoU of those taken over: "
-        f"{mean if mean is not None else '–'}. Detector's AR@100 on dev/: {' → '.join(recalls)}.",
-        "",
-    ]
-
-
-def _quality_lines(found: Mapping[str, Any]) -> list[str]:
-    quality = found["automatic_masks_on_dev"]
-    if not quality:
-        return []
-    lines = [
-        "Automatic masks by the model that made those of stage 3, on dev/: best IoU with a human "
-        "mask (sets that outline only some things count right masks as wrong):",
-        "",
-        "| set | masks an image | mean IoU | > 0.5 | > 0.75 | > 0.9 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, each in quality.items():
-        cells = [each.get(f"share_over_{t}") for t in QUALITY]
-        shares = " | ".join(_share(cell) for cell in cells)
-        lines.append(f"| {name} | {each['masks_per_image']} | {each['mean_iou']} | {shares} |")
-    return lines
-
-
-def _iou_line(name: str, trained: str, measured: Mapping[str, Any], promoted: bool | None) -> str:
-    verdict = {None: "", True: "yes", False: "no"}[promoted]
-    return (
-        f"| {name} | {trained} | {measured['own']:.4f} "
-        f"| {measured['own_low']:.3f}–{measured['own_high']:.3f} | {measured['oracle']:.4f} "
-        f"| {verdict} |"
-    )
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
 
 
 def _set_json(gathered: GatheredSet) -> dict[str, Any]:
@@ -525,35 +410,6 @@ def _held_back(state: LoopState) -> Path:
         if isinstance(part.by, Simulated)
     ]
     return found[0]
-
-
-def curve(found: Mapping[str, Any]) -> str:
-    """Mean IoU by round."""
-    dots = []
-    if found["start"]:
-        dots.append(_dot("start", found["start"], filled=True))
-    dots += [
-        _dot(each["name"], each["measured"], filled=bool(each["promoted"]))
-        for each in found["rounds"]
-        if each["measured"]
-    ]
-    return dots_svg("Mean IoU of one click on dev/ (hollow: not promoted)", dots)
-
-
-def _dot(name: str, measured: Mapping[str, Any], *, filled: bool) -> Dot:
-    return Dot(name, measured["own"], measured["own_low"], measured["own_high"], filled=filled)
-
-
-def write_results(found: Mapping[str, Any], folder: Path) -> None:
-    """The three files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Callable[[], str]] = {
-        "json": lambda: json.dumps(found, indent=1) + "\n",
-        "md": lambda: markdown(found),
-        "svg": lambda: curve(found) + "\n",
-    }
-    for ending, write in writers.items():
-        (folder / f"retrain_loop.{ending}").write_text(write(), encoding="utf-8")
 
 
 def parse() -> argparse.Namespace:

@@ -16,14 +16,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 
-from benchmarks.chaos import commit, make_model
+from benchmarks.chaos import make_model
+from benchmarks.provenance import commit, today
 from benchmarks.rotten_corpus import MAX_PIXELS, Item, build
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord
@@ -96,7 +96,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "what": "damaged and strange files through `sa-engine auto`: each right, or one reason",
         "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "pillow": PIL.__version__,
         "files": len(items),
         "kinds": dict(sorted(Counter(item.kind for item in items.values()).items())),

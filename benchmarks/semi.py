@@ -13,10 +13,8 @@ threads that it is given (`OMP_NUM_THREADS`). The result is written beside this 
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.provenance import commit, processor, today
 from sa_engine.automask.proposal_config import ProposalConfig, resolve_proposals
 from sa_engine.automask.proposer import Proposer
 from sa_engine.dataset.images import read_image
@@ -130,10 +129,11 @@ def main() -> None:
         "rounds": options.rounds,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": processor(),
         "torch": torch.__version__,
         "engine": __version__,
-        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "date": today(),
     }
     every = json.loads(options.out.read_text()) if options.out.exists() else {}
     every[name] = result

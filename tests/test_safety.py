@@ -11,7 +11,7 @@ import torch
 
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.records import ImageRecord, Stage
+from sa_engine.dataset.records import Stage
 from sa_engine.dataset.shards import ShardWriter
 from sa_engine.dataset.sources import Source
 from sa_engine.errors import TrainingError, UsageError
@@ -20,7 +20,7 @@ from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.assisted_manual import ImportRun, run_import
 from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
 from sa_engine.training.state import load_state
-from tests.dataset.conftest import mask, png
+from tests.dataset.conftest import mask, png, png_record
 from tests.formats import test_coco
 from tests.formats.drawing import save_picture
 from tests.test_house import ROOT, imported_modules, source_files
@@ -97,12 +97,9 @@ def escaping(tmp_path: Path) -> Path:
     manifest = open_output(out, plan, [Source(f"/x/{k}", n) for k, n in enumerate(names)])
     with ShardWriter(out, 0, manifest=manifest) as writer:
         for image_id, name in enumerate(names, start=1):
-            record = ImageRecord(
-                image_id=image_id,
-                file_name=f"sa_{image_id}.png",
+            record = png_record(
+                image_id,
                 source=name,
-                width=24,
-                height=16,
                 sha256="0" * 64,
                 annotations=(mask(image_id),),
                 attributes={"file_name": name} if image_id % 2 else {},

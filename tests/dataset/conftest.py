@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,14 @@ def mask(seed: int, *, size_hw: tuple[int, int] = (16, 24), stage: Stage = Stage
     )
 
 
+def png_record(image_id: int, *, source: str, **more: Any) -> ImageRecord:
+    """The record of one of these pictures."""
+    file_name = f"sa_{image_id}.png"
+    return ImageRecord(
+        image_id=image_id, file_name=file_name, source=source, width=24, height=16, **more
+    )
+
+
 def image_record(
     image_id: int, seed: int, *, num_masks: int = 2, source: str | None = None
 ) -> tuple[ImageRecord, bytes | None]:
@@ -67,16 +76,8 @@ def image_record(
             error="truncated: the file ends too early",
         )
         return failed, None
-    record = ImageRecord(
-        image_id=image_id,
-        file_name=f"sa_{image_id}.png",
-        source=name,
-        width=24,
-        height=16,
-        sha256=digest,
-        annotations=tuple(mask(seed * 100 + k) for k in range(num_masks)),
-    )
-    return record, data
+    masks = tuple(mask(seed * 100 + k) for k in range(num_masks))
+    return png_record(image_id, source=name, sha256=digest, annotations=masks), data
 
 
 @pytest.fixture
