@@ -45,11 +45,10 @@ types: $(VENV)/.tests
 tests: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-# make bundled-model  the recipe of the bundled weights, from research data to the file (hours)
-DATA ?= ../shared/data
+# make bundled-model DATA=folder/  the recipe of the bundled weights, from research data to the file (hours)
 KIND ?= cpu
 bundled-model: $(VENV)/.tests
-	ENGINE=$(BIN)/sa-engine benchmarks/bundled_model.sh $(KIND) $(DATA)
+	ENGINE=$(BIN)/sa-engine benchmarks/bundled_model.sh $(KIND) $(or $(DATA),$(error give DATA=folder with train/ and dev/))
 
 # make loop    all three stages and their retrainings on a small set; MASKS=dataset/ for one of yours
 LOOP ?= examples/loop/loop.toml

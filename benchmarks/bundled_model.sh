@@ -1,15 +1,15 @@
 #!/bin/sh
 # The recipe of the bundled model, from research data to sa_engine/model/weights/vit_t.safetensors.
 #
-#   benchmarks/bundled_model.sh [cpu|gpu] [DATA] [WORK]
+#   benchmarks/bundled_model.sh cpu|gpu DATA [WORK]
 #
-# DATA: folder with train/ and dev/ as ../shared/data has them.  WORK: where datasets and runs go.
+# DATA: folder with train/SET and dev/SET, in any format that `sa-engine import` reads.  WORK: where datasets and runs go.
 # Every step goes on where it was stopped; `gpu` takes larger batches, sizes and more steps.
 # Environment: ENGINE, the command (default: sa-engine); WORKERS, processes that prepare images.
 set -eu
 
-KIND=${1:-cpu}
-DATA=${2:-../shared/data}
+KIND=${1:?cpu or gpu}
+DATA=${2:?the folder with train/ and dev/}
 WORK=${3:-out/bundled-model}
 ENGINE=${ENGINE:-sa-engine}
 WEIGHTS=sa_engine/model/weights/vit_t.safetensors

@@ -17,13 +17,22 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class Algorithm(StrEnum):
+    """What makes a step of a gradient."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """AdamW and its schedule; defaults are the paper's (appendix A, "Training recipe").
+    """The optimizer and its schedule; defaults are the paper's (appendix A, "Training recipe").
 
+    optimizer: "adamw", or "muon", which gains more a step from random weights, at a cost of its own
+        that small batches feel (see `muon`).
     lr: peak learning rate, > 0.
     betas: decay of AdamW's two moments.
-    weight_decay: of AdamW, >= 0.
+    weight_decay: a step's decay as a share of its learning rate, >= 0.
     layer_decay: each encoder layer learns this much slower than the next, (0, 1]; 1 from scratch.
     warmup_steps: linear rise from 0, steps.
     schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant"
@@ -34,6 +43,7 @@ class OptimConfig:
     ema_decay: the shipped weights are a moving average with this decay a step, [0, 1); 0 for none.
     """
 
+    optimizer: Algorithm = Algorithm.ADAMW
     lr: float = 8e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1

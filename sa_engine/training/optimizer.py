@@ -1,11 +1,12 @@
-"""AdamW with layer-wise learning rates, and a moving average of the weights."""
+"""The optimizer with layer-wise learning rates, and a moving average of the weights."""
 
 import re
 
 import torch
 from torch import Tensor, nn
 
-from sa_engine.training.config import OptimConfig
+from sa_engine.training.config import Algorithm, OptimConfig
+from sa_engine.training.muon import MATRIX, Muon, is_matrix
 
 _UNDECAYED = re.compile(
     r"attention_biases|pos_embed|rel_pos|iou_token|mask_tokens|"
@@ -19,26 +20,30 @@ _VIT_LAYER = re.compile(r"image_encoder\.blocks\.(\d+)\.")
 def build_optimizer(
     model: nn.Module, config: OptimConfig, helper: nn.Module | None = None
 ) -> torch.optim.AdamW:
-    """AdamW; every group carries `lr_scale`, its share of the scheduled learning rate.
+    """AdamW or Muon; every group carries `lr_scale`, its share of the scheduled learning rate.
 
-    Biases, norms, embeddings and positions are not decayed. `helper` is trained along.
+    Biases, norms, embeddings and positions are not decayed, nor orthogonalised by Muon. `helper` is
+    trained along.
     """
     depths = encoder_depths(model)
     deepest = max(depths.values(), default=0) + 1
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    turns = config.optimizer is Algorithm.MUON
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         scale = config.layer_decay ** (deepest - depths[name]) if name in depths else 1.0
         decays = parameter.dim() > 1 and not _UNDECAYED.search(name)
         decay = config.weight_decay if decays else 0.0
-        groups.setdefault((scale, decay), []).append(parameter)
+        matrix = turns and decays and is_matrix(parameter)
+        groups.setdefault((scale, decay, matrix), []).append(parameter)
     if helper is not None:
-        groups.setdefault((1.0, 0.0), []).extend(helper.parameters())
-    return torch.optim.AdamW(
+        groups.setdefault((1.0, 0.0, False), []).extend(helper.parameters())
+    kind = Muon if turns else torch.optim.AdamW
+    return kind(
         [
-            {"params": parameters, "lr_scale": scale, "weight_decay": decay}
-            for (scale, decay), parameters in groups.items()
+            {"params": parameters, "lr_scale": scale, "weight_decay": decay, MATRIX: matrix}
+            for (scale, decay, matrix), parameters in groups.items()
         ],
         lr=config.lr,
         betas=config.betas,

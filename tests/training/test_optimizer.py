@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sa_engine.model.variants import build_sam
-from sa_engine.training.config import OptimConfig, Schedule
+from sa_engine.training.config import Algorithm, OptimConfig, Schedule
+from sa_engine.training.muon import MATRIX, orthogonalise
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, encoder_depths, set_lr
 
 
@@ -94,3 +95,57 @@ def test_without_decay_the_average_is_the_last_step():
 def test_bad_values_are_named(options: dict[str, float], word: str):
     with pytest.raises(ValueError, match=word):
         OptimConfig(**options)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (24, 80), (96, 32)])
+def test_orthogonalised_matrices_keep_directions_alone(shape: tuple[int, int]):
+    torch.manual_seed(1)
+    matrix = torch.randn(shape) * 1e-3
+    turned = orthogonalise(matrix)
+    values = torch.linalg.svdvals(turned)
+    assert values.min() > 0.5 and values.max() < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    # The same singular vectors: only the values have changed.
+    rest = left.T @ turned @ right.T
+    assert (rest - rest.diag().diag()).abs().max() < 1e-3
+
+
+def test_muon_orthogonalises_weights_of_layers_alone():
+    sam = build_sam("vit_t", image_size=64)
+    optimizer = build_optimizer(sam, OptimConfig(optimizer=Algorithm.MUON))
+    names = {id(p): n for n, p in sam.named_parameters()}
+    turned = {names[id(p)] for g in optimizer.param_groups if g[MATRIX] for p in g["params"]}
+    assert "image_encoder.layers.1.blocks.0.mlp.fc1.weight" in turned
+    assert "image_encoder.neck.2.weight" in turned
+    assert "mask_decoder.output_upscaling.0.weight" in turned
+    for name in (
+        "image_encoder.layers.1.blocks.0.local_conv.c.weight",
+        "image_encoder.layers.1.blocks.0.attn.attention_biases",
+        "mask_decoder.mask_tokens.weight",
+        "prompt_encoder.point_embeddings.0.weight",
+        "mask_decoder.iou_prediction_head.layers.2.weight",
+    ):
+        assert name not in turned, name
+
+
+def test_a_muon_step_is_as_long_as_adamw_s_and_goes_down():
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 128)
+    before = layer.weight.detach().clone()
+    config = OptimConfig(optimizer=Algorithm.MUON, lr=0.01, weight_decay=0.0)
+    optimizer = build_optimizer(layer, config)
+    x, y = torch.randn(256, 64), torch.randn(256, 128)
+    losses = []
+    for _ in range(30):
+        loss = (layer(x) - y).square().mean()
+        losses.append(float(loss.detach()))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if len(losses) == 1:
+            moved = (layer.weight.detach() - before).square().mean().sqrt()
+            assert float(moved) == pytest.approx(0.2 * 0.01, rel=0.2)
+            assert layer.weight.grad is not None
+        optimizer.zero_grad()
+    assert losses == sorted(losses, reverse=True)
+    with pytest.raises(ValueError, match="closure"):
+        optimizer.step(lambda: 0.0)
