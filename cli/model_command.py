@@ -1,4 +1,4 @@
-"""`sa-engine model`: look at weights, list those in the package, convert and compare them."""
+"""`sa-engine model`: look at weights, list those in the package, convert, average, compare."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from sa_engine.cli.model_compare import command as compare
 from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
+from sa_engine.model.average import average
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import (
     export_public,
@@ -17,6 +18,7 @@ from sa_engine.model.checkpoint import (
     read_card,
     save_checkpoint,
 )
+from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model, list_models
 
 PUBLIC_SUFFIXES = (".pth", ".pt")
@@ -24,7 +26,7 @@ PUBLIC_SUFFIXES = (".pth", ".pt")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def command() -> None:
-    """Show, list, convert and compare model files."""
+    """Show, list, convert, average and compare model files."""
 
 
 @command.command(epilog="An example:  sa-engine model show vit_t")
@@ -62,10 +64,7 @@ def convert(source: Path, target: Path, name: str | None, force: bool) -> None:
 
     The engine's file holds float16 weights and a card; a public file float32 weights alone.
     """
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists; give --force to replace it, or another name")
-    if not target.resolve().parent.is_dir():
-        raise UsageError(f"there is no folder {target.resolve().parent} to write to")
+    _check_target(target, force=force)
     sam = load_checkpoint(source)
     card = read_card(source)
     if target.suffix == ".safetensors":
@@ -79,12 +78,57 @@ def convert(source: Path, target: Path, name: str | None, force: bool) -> None:
             f"{target.name} ends in {target.suffix or 'nothing'}; "
             "give .safetensors, or .pth or .pt for the public layout"
         )
-    click.echo(
-        f"{target}: {sam.variant} at {sam.image_size} px, {target.stat().st_size / 1e6:.1f} MB"
+    click.echo(_written(sam, target))
+
+
+@command.command(
+    "average",
+    epilog="Example:  sa-engine model average run-1.safetensors run-2.safetensors "
+    "--out mean.safetensors",
+)
+@click.argument("models", nargs=-1, required=True, type=WEIGHTS)
+@click.option("--out", required=True, type=LOCAL_PATH, help="The file to write, .safetensors.")
+@click.option("--image-size", type=click.IntRange(min=16), help="Take all models at this size.")
+@click.option("--name", help="The model's name on its card.  [default: the file's]")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def average_(
+    models: tuple[Path, ...], out: Path, image_size: int | None, name: str | None, force: bool
+) -> None:
+    """Write the mean of the weights of MODELS, which were trained on from the same weights.
+
+    Runs that went their own ways, with other seeds or on other machines, give a mean that is often
+    better than each of them. The card has the options of all; what was measured on them is not its.
+    """
+    _check_target(out, force=force)
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out.name} must end in .safetensors")
+    sam = average([load_checkpoint(path, image_size=image_size) for path in models])
+    cards = [read_card(path) for path in models]
+    card = ModelCard(
+        name=name or out.stem,
+        variant=sam.variant,
+        image_size=sam.image_size,
+        data=tuple(dict.fromkeys(line for each in cards for line in each.data)),
+        options={"average_of": [{"name": each.name, **each.options} for each in cards]},
+        pred_iou_thresh=cards[0].pred_iou_thresh,
+        stability_score_thresh=cards[0].stability_score_thresh,
     )
+    save_checkpoint(sam, out, card)
+    click.echo(_written(sam, out))
 
 
 command.add_command(compare)
+
+
+def _check_target(target: Path, *, force: bool) -> None:
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; give --force to replace it, or another name")
+    if not target.resolve().parent.is_dir():
+        raise UsageError(f"there is no folder {target.resolve().parent} to write to")
+
+
+def _written(sam: Sam, path: Path) -> str:
+    return f"{path}: {sam.variant} at {sam.image_size} px, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def _path(model: str) -> Path:
