@@ -77,8 +77,8 @@ stage1: $(VENV)/.engine
 # make retrain  the model learns from every stage in OUT: OUT/model-ROUND.safetensors
 retrain: $(VENV)/.engine
 	$(BIN)/sa-engine train sam $(addprefix --data ,$(or $(SETS),$(error nothing in OUT=$(OUT) to train on: make stage1 first))) \
-	    --weight manual=10 --weight semi-automatic=10 --recipe scratch --image-size 224 \
-	    --steps $(STEPS) --batch-images 8 --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
+	    --weight manual=10 --weight semi-automatic=10 --recipe scratch \
+	    --steps $(STEPS) --batch-images 4 --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
 
 # make retrain-detector  the detector for that model: OUT/detector-ROUND.safetensors
 retrain-detector: $(VENV)/.engine

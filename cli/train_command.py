@@ -48,9 +48,16 @@ def command() -> None:
 )
 @data_options
 @click.option("--out", required=True, type=LOCAL_PATH, help="The weights file to write.")
-@click.option("--init", type=WEIGHTS, help="Weights to start from instead of random ones.")
 @click.option(
-    "--arch", type=click.Choice(VARIANTS), help="The image encoder.  [default: the recipe's]"
+    "--init",
+    type=WEIGHTS,
+    help="Weights to start from instead of random ones; encoder and input size are theirs, too, "
+    "unless --image-size is given.",
+)
+@click.option(
+    "--arch",
+    type=click.Choice(VARIANTS),
+    help="The image encoder.  [default: that of --init, else the recipe's]",
 )
 @click.option(
     "--recipe",

@@ -7,6 +7,7 @@ from typing import Any
 
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
+from sa_engine.model.checkpoint import read_card
 from sa_engine.training.distributed import training_place
 from sa_engine.training.metrics import StepReport
 from sa_engine.training.recipes import RECIPES, Recipe
@@ -41,10 +42,17 @@ class TrainOptions:
 
 
 def build_recipe(options: TrainOptions) -> Recipe:
-    """The named recipe with the changes. Raises UsageError, naming the option at fault."""
+    """The named recipe with the changes; encoder and input size are those of `init`, if not told.
+
+    Raises UsageError, naming the option at fault.
+    """
     recipe = RECIPES[options.recipe]()
     changes = {part: dict(values) for part, values in options.changes.items()}
-    run = changes.pop("train", {})
+    run: dict[str, Any] = {}
+    if options.init is not None:
+        card = read_card(options.init)
+        run = {"variant": card.variant, "image_size": card.image_size}
+    run |= changes.pop("train", {})
     try:
         jitter = replace(recipe.jitter, **changes.pop("jitter", {}))
         for part, values in changes.items():
