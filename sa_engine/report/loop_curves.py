@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 34, 44
@@ -39,6 +40,7 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
     if len(line) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOUR}" stroke-width="2"/>')
+    rises = {x: after < y for (x, y), (_, after) in pairwise(line)}
     for x, dot in zip(xs, dots, strict=True):
         low, high, y = (_y(value, span) for value in (dot.low, dot.high, dot.value))
         if dot.high > dot.low:
@@ -52,7 +54,8 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
             f'stroke-width="2"><title>{escape(dot.name)}: {dot.value:.4f}</title></circle>'
         )
         # Beside the interval, and on the side where the line does not pass.
-        parts.append(_label(x + 7, y + (-8 if dot.filled else 16), f"{dot.value:.3f}", "start"))
+        is_above = dot.filled and not rises.get(x, False)
+        parts.append(_label(x + 7, y + (-8 if is_above else 16), f"{dot.value:.3f}", "start"))
     return _frame(title, [dot.name for dot in dots], parts, span)
 
 
