@@ -1,6 +1,6 @@
 """The parts of the everything-mode benchmark: each a few minutes on two quiet cores.
 
-Models. The bundled weights are of the small encoder, trained at 224 pixels; no other weights come
+Models. The bundled weights are of the small encoder, trained at 448 pixels; no other weights come
 with the engine. They are measured as they are shipped, and at 1024 pixels, the published size: none
 of the small encoder's weights depends on the size of the input, so the same weights run there, on
 objects that look larger to them than those they were trained on. Their masks are then less sure of
