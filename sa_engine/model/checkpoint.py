@@ -188,6 +188,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines and " " in lines[0] else f"a {type(error).__name__} inside"
+        if isinstance(error, pickle.UnpicklingError):
+            # torch's own words advise to load it with the safeguard off.
+            reason = "it holds other things than tensors, or is no such file at all"
         raise CheckpointError(
             f"{path} is not a readable file of weights ({reason}). "
             "Expected a .pth or .pt state dict, or safetensors"
