@@ -63,7 +63,7 @@ loop: $(VENV)/.engine
 IMAGES ?= examples/images
 ROUND ?= 1
 TOOL ?= label-studio
-STEPS ?= 300
+STEPS ?= 100
 BUNDLED := sa_engine/model/weights/vit_t.safetensors
 stage1 retrain stage2 retrain-detector stage3: OUT ?= out/own
 BEFORE = $(shell expr $(ROUND) - 1)
@@ -77,8 +77,8 @@ stage1: $(VENV)/.engine
 # make retrain  the model learns from every stage in OUT: OUT/model-ROUND.safetensors
 retrain: $(VENV)/.engine
 	$(BIN)/sa-engine train sam $(addprefix --data ,$(or $(SETS),$(error nothing in OUT=$(OUT) to train on: make stage1 first))) \
-	    --weight manual=10 --weight semi-automatic=10 --recipe scratch \
-	    --steps $(STEPS) --batch-images 4 --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
+	    --weight manual=10 --weight semi-automatic=10 --recipe finetune \
+	    --steps $(STEPS) --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
 
 # make retrain-detector  the detector for that model: OUT/detector-ROUND.safetensors
 retrain-detector: $(VENV)/.engine

@@ -52,7 +52,7 @@ def command() -> None:
     "--init",
     type=WEIGHTS,
     help="Weights to start from instead of random ones; encoder and input size are theirs, too, "
-    "unless --image-size is given.",
+    "unless --image-size is given.  [default for --recipe finetune: the bundled model]",
 )
 @click.option(
     "--arch",
@@ -64,8 +64,9 @@ def command() -> None:
     type=click.Choice(list(RECIPES)),
     default="paper",
     show_default=True,
-    help="Where all other values come from: the paper's training, training from random weights, or "
-    "the paper's model for automatic generation.",
+    help="Where all other values come from: the paper's training, training from random weights, "
+    "training on from a model with few masks of one domain, or the paper's model for automatic "
+    "generation.",
 )
 @click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
 @click.option(
@@ -121,8 +122,7 @@ def sam(
     The same command again goes on with a run that was stopped.
 
     \b
-    sa-engine train sam --data out/manual --recipe scratch --image-size 128 \\
-        --steps 200 --out out/model.safetensors
+    sa-engine train sam --data out/manual --recipe finetune --out out/model.safetensors
     """
     changes = {
         part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}

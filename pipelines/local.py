@@ -385,7 +385,8 @@ class _Team:
             if isinstance(message, ImageStarted):
                 member.in_hand = message
             elif isinstance(message, ImageDone):
-                member.in_hand = None
+                if member.in_hand is not None and member.in_hand.image_id == message.image_id:
+                    member.in_hand = None
                 if failure_reason(message.error) != KILLED_WORKER:
                     self._deaths = 0
             watch.see(message)

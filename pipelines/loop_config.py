@@ -104,7 +104,7 @@ class TrainPlan:
 
     data: tuple[str, ...] | None = None
     init: str = PROMOTED
-    recipe: str = "scratch"
+    recipe: str = "finetune"
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     synthetic: float | None = None
     mask_area_power: float | None = None

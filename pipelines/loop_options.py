@@ -46,10 +46,15 @@ DETECTOR_PARTS: Parts = {
 }
 
 
-def train_changes(table: Table) -> dict[str, Any]:
-    """The options of `TrainPlan` that change a recipe, by name: recipe, changes and the like."""
+def train_changes(table: Table, *, from_random: bool) -> dict[str, Any]:
+    """The options of `TrainPlan` that change a recipe, by name: recipe, changes and the like.
+
+    from_random: whether the training starts from random weights.
+    """
+    fitting = [name for name, make in RECIPES.items() if not (from_random and make().needs_start)]
+    usual = "scratch" if from_random else "finetune"
     known: dict[str, Any] = {
-        "recipe": table.choice("recipe", RECIPES, "scratch"),
+        "recipe": table.choice("recipe", fitting, usual),
         "changes": by_part(table, TRAIN_PARTS),
     }
     for key in ("synthetic", "mask_area_power"):

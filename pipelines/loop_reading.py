@@ -176,7 +176,7 @@ def _train(table: Table) -> TrainPlan:
     for key in ("pred_iou_thresh", "stability_score_thresh"):
         if key in table:
             known[key] = table.number(key, 0.0, most=1.0)
-    known |= train_changes(table)
+    known |= train_changes(table, from_random=known["init"] == RANDOM)
     table.finish()
     return TrainPlan(**known)
 

@@ -8,6 +8,7 @@ from typing import Any
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import read_card
+from sa_engine.model.weights import bundled_model
 from sa_engine.training.distributed import training_place
 from sa_engine.training.metrics import StepReport
 from sa_engine.training.recipes import RECIPES, Recipe
@@ -19,7 +20,8 @@ from sa_engine.training.session import TrainRequest, train_sam
 class TrainOptions:
     """What `sa-engine train sam` was told.
 
-    data: datasets. weights: by set or stage. out: the weights file. init: weights to start from.
+    data: datasets. weights: by set or stage. out: the weights file. init: weights to start from;
+        None for random ones, or for the bundled ones where the recipe needs a start.
     recipe: a name of RECIPES. changes: options by part of the recipe ("train", "optim", ...) and
         name; those not named keep the recipe's values.
     synthetic: share of synthetic scenes; None for the recipe's. scenes: a name of SCENES.
@@ -42,15 +44,16 @@ class TrainOptions:
 
 
 def build_recipe(options: TrainOptions) -> Recipe:
-    """The named recipe with the changes; encoder and input size are those of `init`, if not told.
+    """The named recipe with the changes; encoder and input size are the start's, if not told.
 
     Raises UsageError, naming the option at fault.
     """
     recipe = RECIPES[options.recipe]()
     changes = {part: dict(values) for part, values in options.changes.items()}
     run: dict[str, Any] = {}
-    if options.init is not None:
-        card = read_card(options.init)
+    start = start_of(options)
+    if start is not None:
+        card = read_card(start)
         run = {"variant": card.variant, "image_size": card.image_size}
     run |= changes.pop("train", {})
     try:
@@ -70,6 +73,13 @@ def build_recipe(options: TrainOptions) -> Recipe:
     return recipe
 
 
+def start_of(options: TrainOptions) -> Path | None:
+    """The weights that training starts from; None for random ones."""
+    if options.init is None and RECIPES[options.recipe]().needs_start:
+        return bundled_model()
+    return options.init
+
+
 def retrain(
     options: TrainOptions, *, report: Callable[[StepReport], None] = lambda _: None
 ) -> ModelCard:
@@ -83,7 +93,7 @@ def retrain(
             out=options.out,
             recipe=recipe,
             weights=options.weights,
-            init=options.init,
+            init=start_of(options),
             name=options.name,
             data_workers=options.data_workers,
             device=device,

@@ -1,8 +1,10 @@
 """What a worker does with one shard that it holds: makes it, or tries again what failed in it."""
 
+import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from sa_engine.dataset.finished import FinishedShard
 from sa_engine.dataset.frozen import FrozenInputs
@@ -12,8 +14,10 @@ from sa_engine.dataset.shards import ShardWriter
 from sa_engine.dataset.sources import Source
 from sa_engine.dataset.storage import Folder
 from sa_engine.errors import InterruptedRun
+from sa_engine.pipelines.behind import Behind
 from sa_engine.pipelines.blame import MAX_KILLS, forget_blame, read_blame
 from sa_engine.pipelines.events import (
+    Event,
     ImageDone,
     ImageStarted,
     Report,
@@ -39,7 +43,7 @@ from sa_engine.pipelines.one_image import (
 class ShardWork:
     """How one worker does shards of a dataset.
 
-    report: is told of every step.
+    report: is told of every step, one at a time.
     stop: asked before each image; once it says so, InterruptedRun is raised and all is kept.
     """
 
@@ -49,9 +53,12 @@ class ShardWork:
     reading: Reading
     report: Report
     stop: Callable[[], bool]
+    _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def make(self, lease: Lease, *, retry_failed: bool = False) -> None:
         """Make a shard, or go on with one that was begun.
+
+        An image is written while the next is made, and those after it are read.
 
         retry_failed: try again the images that had failed before the shard was taken up.
         """
@@ -60,9 +67,9 @@ class ShardWork:
         # Where a worker has died, go carefully: one image at a time, from reading on, so that the
         # next death falls to the image that causes it.
         kills = read_blame(self.folder, index)
-        with self._writer(lease) as writer:
+        with self._writer(lease) as writer, Behind("write") as writing:
             num_done, had_failed = len(writer.done), writer.failed
-            self.report(ShardOpened(index, num_done))
+            self._tell(ShardOpened(index, num_done))
             ids = self.manifest.image_ids(index)[num_done:]
             sources = FrozenInputs(self.folder).shard(index)[num_done:]
             loading = (
@@ -73,10 +80,14 @@ class ShardWork:
             for image_id, (source, loaded) in zip(ids, loading, strict=True):
                 started = self._start(index, image_id)
                 made = self._make(image_id, source, loaded, kills)
-                self._finish_image(self._add(writer, made, source, started))
+                seconds = time.perf_counter() - started
+                writing.do(partial(self._record, writer, made, source, seconds))
+                if kills:
+                    writing.wait()
+            writing.wait()
             writer.finish()
         forget_blame(self.folder, index)
-        self.report(ShardClosed(index))
+        self._tell(ShardClosed(index))
         if retry_failed and had_failed:
             self.retry(lease, only=had_failed)
 
@@ -114,7 +125,8 @@ class ShardWork:
                         old.check()
                         is_begun = True
                     self._copy(old, writer, until=image_id)
-                    made = self._add(writer, made, source, started)
+                    seconds = time.perf_counter() - started
+                    made = self._add(writer, made, source, seconds)
                 self._finish_image(made, is_retry=True)
             if is_begun:
                 self._copy(old, writer, until=None)
@@ -127,7 +139,11 @@ class ShardWork:
             # Tried by the attempt that was cut off, and perhaps mended since.
             self.retry(lease, only=untried)
         else:
-            self.report(ShardRetried(index))
+            self._tell(ShardRetried(index))
+
+    def _tell(self, event: Event) -> None:
+        with self._reporting:
+            self.report(event)
 
     def _writer(self, lease: Lease) -> ShardWriter:
         return ShardWriter(self.folder.url, lease.shard_index, manifest=self.manifest, lease=lease)
@@ -135,7 +151,7 @@ class ShardWork:
     def _start(self, shard_index: int, image_id: int) -> float:
         if self.stop():
             raise InterruptedRun("the same command continues where it stopped")
-        self.report(ImageStarted(shard_index, image_id))
+        self._tell(ImageStarted(shard_index, image_id))
         return time.perf_counter()
 
     def _make(
@@ -147,9 +163,11 @@ class ShardWork:
             image_id, loaded or load(source, self.reading), self.annotate, self.reading
         )
 
-    def _add(self, writer: ShardWriter, made: Made, source: Source, started: float) -> Made:
+    def _record(self, writer: ShardWriter, made: Made, source: Source, seconds: float) -> None:
+        self._finish_image(self._add(writer, made, source, seconds))
+
+    def _add(self, writer: ShardWriter, made: Made, source: Source, seconds: float) -> Made:
         """Add an image to its shard; one that the shard cannot hold is recorded as failed."""
-        seconds = time.perf_counter() - started
         try:
             writer.add(made.record, made.data, seconds=seconds)
         except Exception as error:
@@ -160,7 +178,7 @@ class ShardWork:
 
     def _finish_image(self, made: Made, *, is_retry: bool = False) -> None:
         record = made.record
-        self.report(
+        self._tell(
             ImageDone(
                 record.image_id, record.source, len(record.annotations), record.error, is_retry
             )

@@ -1,7 +1,7 @@
 """Named recipes: whole configurations to start from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sa_engine.training.config import OptimConfig, Schedule, TrainConfig
 from sa_engine.training.losses import LossWeights
@@ -17,6 +17,7 @@ class Recipe:
 
     mask_area_power: see `PhotoSource`.
     synthetic: share of synthetic scenes, [0, 1]. scenes: how they are composed.
+    needs_start: whether it trains weights that know something already.
     """
 
     train: TrainConfig
@@ -24,6 +25,7 @@ class Recipe:
     mask_area_power: float = 0.0
     synthetic: float = 0.0
     scenes: SceneConfig = field(default_factory=SceneConfig)
+    needs_start: bool = False
 
 
 def paper() -> Recipe:
@@ -68,6 +70,27 @@ def scratch() -> Recipe:
     )
 
 
+def finetune() -> Recipe:
+    """From a model that works to one that knows a domain, on the few masks there are of it.
+
+    The losses and pictures of `scratch` without what random weights need: no helper, no synthetic
+    scenes, few steps of few pictures, and an average over the last of them only.
+    """
+    begun = scratch()
+    optim = replace(
+        begun.train.optim, lr=1e-4, warmup_steps=5, final_lr_fraction=0.01, ema_decay=0.95
+    )
+    train = replace(
+        begun.train,
+        steps=100,
+        batch_images=4,
+        prompts=replace(begun.train.prompts, masks_per_image=6),
+        losses=replace(begun.train.losses, similarity=0.0),
+        optim=optim,
+    )
+    return replace(begun, train=train, synthetic=0.0, needs_start=True)
+
+
 def automatic() -> Recipe:
     """The published recipe of the model for automatic generation.
 
@@ -87,5 +110,6 @@ def automatic() -> Recipe:
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "paper": paper,
     "scratch": scratch,
+    "finetune": finetune,
     "automatic": automatic,
 }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from sa_engine.dataset.records import Stage
 from sa_engine.dataset.storage import short_names
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
-from sa_engine.model.checkpoint import load_checkpoint, resize_positions, save_checkpoint
+from sa_engine.model.checkpoint import (
+    load_checkpoint,
+    read_card,
+    resize_positions,
+    save_checkpoint,
+)
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from sa_engine.training.distributed import World
@@ -226,7 +231,7 @@ def recipe_options(recipe: Recipe) -> dict[str, Any]:
     How a batch is cut into parts changes nothing but rounding, and so is not among them.
     """
     flat = flat_options(recipe)
-    for ignored in ("train.micro_batch", "train.compile_encoder"):
+    for ignored in ("train.micro_batch", "train.compile_encoder", "needs_start"):
         flat.pop(ignored)
     return flat
 
@@ -238,11 +243,20 @@ def _card(request: TrainRequest, data: TrainingData, recent: Sequence[StepReport
         values = [getattr(r, key) for r in recent]
         if values:
             results[f"training_{key}"] = float(np.mean(values))
-    return ModelCard(
+    card = ModelCard(
         name=request.name or request.out.stem,
         variant=config.variant,
         image_size=config.image_size,
         data=data.lines,
         options=recipe_options(request.recipe),
         results=results,
+    )
+    if request.init is None:
+        return card
+    # Its start's thresholds, until better are found: `sa-engine evaluate thresholds --write`.
+    start = read_card(request.init)
+    return replace(
+        card,
+        pred_iou_thresh=start.pred_iou_thresh,
+        stability_score_thresh=start.stability_score_thresh,
     )

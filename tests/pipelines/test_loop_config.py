@@ -130,6 +130,7 @@ def test_everything_is_understood(folder: Path) -> None:
     assert (machine.model, machine.options) == ("one", {"points_per_side": 8})
     assert two.train is not None
     assert (two.train.data, two.min_gain) == (("people", "proposed"), 0.01)
+    assert two.train.recipe == "finetune"
 
 
 def test_variables_can_be_given(folder: Path) -> None:
@@ -187,6 +188,15 @@ def test_what_is_wrong_is_said(folder: Path, old: str, new: str, message: str) -
         read(folder, WHOLE.replace(old, new))
     assert "\n" not in str(caught.value)
     assert list(folder.glob("made")) == []
+
+
+def test_random_weights_have_nothing_to_finetune(folder: Path) -> None:
+    random = WHOLE.replace('init = "start"', 'init = "random"')
+    usual = read(folder, random.replace('recipe = "scratch"\n', "")).rounds[0].train
+    assert usual is not None
+    assert usual.recipe == "scratch"
+    with pytest.raises(UsageError, match="recipe is 'finetune'; there are paper, scratch"):
+        read(folder, random.replace('recipe = "scratch"', 'recipe = "finetune"'))
 
 
 def test_a_round_cannot_use_what_comes_later(folder: Path) -> None:

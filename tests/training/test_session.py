@@ -66,13 +66,15 @@ def test_a_run_writes_weights_with_their_card(tmp_path: Path, scenes: Path, more
 def test_a_run_starts_from_weights(tmp_path: Path, scenes: Path):
     init = tmp_path / "init.safetensors"
     sam = build_sam("vit_t", image_size=64)
-    save_checkpoint(sam, init, ModelCard(name="init", variant="vit_t", image_size=64))
+    known = ModelCard(name="init", variant="vit_t", image_size=64, pred_iou_thresh=0.4)
+    save_checkpoint(sam, init, known)
     recipe = tiny()
     still = replace(
         recipe, train=replace(recipe.train, optim=replace(recipe.train.optim, lr=1e-12))
     )
     out = tmp_path / "out.safetensors"
-    train_sam(TrainRequest(data=[scenes], out=out, recipe=still, init=init))
+    card = train_sam(TrainRequest(data=[scenes], out=out, recipe=still, init=init))
+    assert card.pred_iou_thresh == 0.4, "masks of the trained model would not pass any more"
     trained, start = load_checkpoint(out).state_dict(), load_checkpoint(init).state_dict()
     name = "mask_decoder.iou_token.weight"
     assert torch.allclose(trained[name], start[name], atol=1e-3)
