@@ -6,15 +6,18 @@ DATASETS holds train/<set> and dev/<set>, datasets of masks that people drew (`s
 Annotators are simulated by masks that are held back: stage 1 gets the human masks of one part of
 the training images; in stage 2 detector and model propose on another part, and the annotator takes
 over what fits a human mask (IoU of at least 0.8), deletes the rest and adds what is missing; in
-stage 3 a model makes masks on photographs without any human. Every model starts from the same
-weights and takes the same number of steps, so that only the masks differ. Measured on dev/, which
-nothing is trained on:
+stage 3 a model makes masks on photographs without any human. Each stage trains on from the model
+promoted so far, for the same number of steps; controls tell what its masks bring from what its
+steps bring. Measured on dev/, which nothing is trained on:
 
     stage1           human masks of part 1
     stage2           + part 2, proposed and corrected
     stage3           + automatic masks, human masks drawn ten times as often
     stage3-even      the same without that
-    automatic-alone  automatic masks only
+    automatic-alone  automatic masks only, from the start, to compare with stage1
+    stage1-longer    part 1 only, for as many steps as stage2 has had
+    stage2-longer    parts 1 and 2 only, for as many steps as stage3 has had
+    stage1-longest   part 1 only, for as many steps as stage3 has had
 
 --start should name weights that have seen no photograph, as the first stage of
 `make bundled-model` (easy.safetensors). Without it the bundled weights are taken, which were
@@ -57,6 +60,7 @@ from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.loop import look_at_loop, run_loop
 from sa_engine.pipelines.loop_bench import Watcher
 from sa_engine.pipelines.loop_config import (
+    PROMOTED,
     START,
     DetectorPlan,
     Gather,
@@ -219,13 +223,13 @@ def training_changes(options: argparse.Namespace, steps: int) -> dict[str, dict[
 def loop_config(
     options: argparse.Namespace, *, parts: tuple[Path, Path], start: Path, steps: int
 ) -> LoopConfig:
-    """The loop and its ablation: rounds after the third are measured and never promoted."""
+    """The loop and its controls: rounds after the third are measured and never promoted."""
     changes = training_changes(options, steps)
-    people = {"manual": 10.0, "semi-automatic": 10.0}
+    oftener = {"manual": 10.0, "semi-automatic": 10.0}
 
-    def train(*sets: str) -> TrainPlan:
+    def train(init: str, *sets: str) -> TrainPlan:
         return TrainPlan(
-            data=sets, init=START, recipe="scratch", changes=changes, synthetic=0.0, calibrate=24
+            data=sets, init=init, recipe="scratch", changes=changes, synthetic=0.0, calibrate=24
         )
 
     detector = DetectorPlan(
@@ -245,7 +249,7 @@ def loop_config(
         options={"points_per_side": options.points_per_side},
     )
     drawn = Gather(name="drawn", kind=Kind.DATASET, data=parts[0])
-    everything = ("drawn", "corrected", "found")
+    people, everything = ("drawn", "corrected"), ("drawn", "corrected", "found")
     return LoopConfig(
         name="retrain-loop",
         out=options.out / "loop",
@@ -262,17 +266,26 @@ def loop_config(
         rounds=(
             # The measure of what follows, however it compares with the start.
             Round(
-                name="stage1", gather=(drawn,), train=train("drawn"), detector=detector, min_gain=-1
+                name="stage1",
+                gather=(drawn,),
+                train=train(START, "drawn"),
+                detector=detector,
+                min_gain=-1,
             ),
             Round(
                 name="stage2",
                 gather=(proposed,),
-                train=train("drawn", "corrected"),
+                train=train(PROMOTED, *people),
                 detector=detector,
             ),
-            Round(name="stage3", gather=(automatic,), train=train(*everything), mix=people),
-            Round(name="stage3-even", train=train(*everything), min_gain=1),
-            Round(name="automatic-alone", train=train("found"), min_gain=1),
+            Round(
+                name="stage3", gather=(automatic,), train=train(PROMOTED, *everything), mix=oftener
+            ),
+            Round(name="stage3-even", train=train("stage2", *everything), min_gain=1),
+            Round(name="automatic-alone", train=train(START, "found"), min_gain=1),
+            Round(name="stage1-longer", train=train("stage1", "drawn"), min_gain=1),
+            Round(name="stage2-longer", train=train("stage2", *people), min_gain=1),
+            Round(name="stage1-longest", train=train("stage1-longer", "drawn"), min_gain=1),
         ),
     )
 
@@ -423,8 +436,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights that have seen no photograph")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--dev", nargs="+", default=list(DEV))
-    parser.add_argument("--stage1-images", type=int, default=400)
-    parser.add_argument("--stage2-images", type=int, default=400)
+    parser.add_argument("--stage1-images", type=int, default=60)
+    parser.add_argument("--stage2-images", type=int, default=740)
     parser.add_argument("--stage3-images", type=int, default=300)
     parser.add_argument("--dev-images", type=int, default=32, help="of each dev set")
     parser.add_argument("--dev-masks", type=int, default=6, help="of each dev image")

@@ -14,13 +14,16 @@ QUALITY = (0.5, 0.75, 0.9)
 """IoU with a human mask at which automatic masks are counted."""
 
 ROUNDS = {
-    "stage1": "human masks of part 1",
-    "stage2": "+ part 2, proposed and corrected",
-    "stage3": "+ automatic, human ×10",
-    "stage3-even": "+ automatic, all alike",
-    "automatic-alone": "automatic masks alone",
+    "stage1": ("start", "human masks of part 1"),
+    "stage2": ("promoted", "+ part 2, proposed and corrected"),
+    "stage3": ("promoted", "+ automatic, human ×10"),
+    "stage3-even": ("stage2", "+ automatic, all alike"),
+    "automatic-alone": ("start", "automatic masks alone"),
+    "stage1-longer": ("stage1", "part 1 again, as long as stage 2"),
+    "stage2-longer": ("stage2", "parts 1 and 2 again, as long as stage 3"),
+    "stage1-longest": ("stage1-longer", "part 1 again, as long as stage 3"),
 }
-"""The loop's rounds, and what each is trained on."""
+"""The loop's rounds: the weights that each starts from, and what it is trained on."""
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -31,9 +34,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         "",
         f"`python -m benchmarks.retrain_loop`, {found['date']}, {found['cpu_minutes']} CPU minutes "
         f"of {options['minutes']:g} on {found['machine']['cores']} cores "
-        f"({found['machine']['processor']}), torch {found['machine']['torch']}. Each model: "
-        f"{options['steps']} steps of {options['batch']} pictures at {options['size']} px from the "
-        "same start.",
+        f"({found['machine']['processor']}), torch {found['machine']['torch']}. Each training: "
+        f"{options['steps']} steps of {options['batch']} pictures at {options['size']} px. What "
+        "more masks bring is the difference to the model that had as many steps without them.",
         "",
     ]
     if found["start_saw_photographs"]:
@@ -48,11 +51,11 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"({options['dev_images']} images a set, up to {options['dev_masks']} masks each), mean "
         "over sets:",
         "",
-        "| model | trained on | mean IoU | 95 % | best of 3 | promoted |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| model | from | trained on | mean IoU | 95 % | best of 3 | promoted |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- |",
     ]
     if found["start"]:
-        lines.append(_iou_line("start", "", found["start"], None))
+        lines.append(_iou_line("start", ("", ""), found["start"], None))
     lines += [
         _iou_line(each["name"], ROUNDS[each["name"]], each["measured"], each["promoted"])
         for each in found["rounds"]
@@ -108,10 +111,12 @@ def _quality_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _iou_line(name: str, trained: str, measured: Mapping[str, Any], promoted: bool | None) -> str:
+def _iou_line(
+    name: str, made: tuple[str, str], measured: Mapping[str, Any], promoted: bool | None
+) -> str:
     verdict = {None: "", True: "yes", False: "no"}[promoted]
     return (
-        f"| {name} | {trained} | {measured['own']:.4f} "
+        f"| {name} | {' | '.join(made)} | {measured['own']:.4f} "
         f"| {measured['own_low']:.3f}–{measured['own_high']:.3f} | {measured['oracle']:.4f} "
         f"| {verdict} |"
     )
