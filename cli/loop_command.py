@@ -12,12 +12,12 @@ from sa_engine.cli.places import LOCAL_PATH
 from sa_engine.cli.progress import RunBar, duration
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
-from sa_engine.pipelines.local import Progress
 from sa_engine.pipelines.loop import look_at_loop, run_loop
 from sa_engine.pipelines.loop_bench import Watcher
 from sa_engine.pipelines.loop_reading import read_loop
 from sa_engine.pipelines.loop_state import LoopState, RoundState
 from sa_engine.pipelines.loop_steps import Step
+from sa_engine.pipelines.watch import Progress
 
 WAITING = 3
 

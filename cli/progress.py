@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 import click
 from tqdm import tqdm
 
-from sa_engine.pipelines.local import RunSummary
+from sa_engine.pipelines.watch import RunSummary
 from sa_engine.pipelines.work import ImageDone
 from sa_engine.training.detector_report import DetectorReport
 from sa_engine.training.metrics import StepReport

@@ -5,7 +5,7 @@ from typing import Any
 
 from sa_engine.cli.options import take
 from sa_engine.pipelines.cluster import choose_part
-from sa_engine.pipelines.local import Workers
+from sa_engine.pipelines.workers import Workers
 
 
 def take_workers(options: dict[str, Any]) -> Workers:

@@ -32,8 +32,10 @@ from sa_engine.formats.names import Found, ImageNames
 from sa_engine.formats.reasons import Loss, Note, Repair, Tally
 from sa_engine.pipelines.corrections import ProposalSet, decide
 from sa_engine.pipelines.corrections_report import proposals_report
-from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_here, run_workers
+from sa_engine.pipelines.local import run_here, run_workers
+from sa_engine.pipelines.watch import Progress, RunSummary
 from sa_engine.pipelines.work import Annotate, Annotated, Reading
+from sa_engine.pipelines.workers import Workers
 
 if TYPE_CHECKING:
     from sa_engine.pipelines.box_masks import BoxSegmenter

@@ -20,9 +20,11 @@ from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
-from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
+from sa_engine.pipelines.local import run_workers
 from sa_engine.pipelines.memory import generate_within_memory
+from sa_engine.pipelines.watch import Progress, RunSummary
 from sa_engine.pipelines.work import Annotate, Reading
+from sa_engine.pipelines.workers import Workers
 
 SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
 """Parameters of the generator that change no mask."""

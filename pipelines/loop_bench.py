@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sa_engine.pipelines.local import Progress, Workers
 from sa_engine.pipelines.loop_config import (
     LoopConfig,
 )
@@ -13,6 +12,8 @@ from sa_engine.pipelines.loop_steps import (
     Steps,
     Work,
 )
+from sa_engine.pipelines.watch import Progress
+from sa_engine.pipelines.workers import Workers
 
 
 class Watcher:

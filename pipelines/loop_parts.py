@@ -13,11 +13,11 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.stats import parquet_name
 from sa_engine.errors import UsageError
-from sa_engine.pipelines.local import RunSummary
 from sa_engine.pipelines.loop_steps import (
     Step,
     content_digest,
 )
+from sa_engine.pipelines.watch import RunSummary
 
 MODEL_NAME = "model.safetensors"
 DETECTOR_NAME = "detector.safetensors"

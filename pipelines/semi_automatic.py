@@ -24,8 +24,10 @@ from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.existing_masks import ExistingMasks
-from sa_engine.pipelines.local import Progress, RunSummary, Workers, run_workers
+from sa_engine.pipelines.local import run_workers
+from sa_engine.pipelines.watch import Progress, RunSummary
 from sa_engine.pipelines.work import Annotate, Reading
+from sa_engine.pipelines.workers import Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

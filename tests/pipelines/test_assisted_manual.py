@@ -17,7 +17,7 @@ from sa_engine.errors import UsageError
 from sa_engine.formats.detect import Format
 from sa_engine.masks.rle import decode
 from sa_engine.pipelines.assisted_manual import ImportRun, ImportSummary, run_import
-from sa_engine.pipelines.local import Workers
+from sa_engine.pipelines.workers import Workers
 from tests.formats import (
     test_bsds,
     test_coco,

@@ -14,8 +14,9 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.storage import LocalFolder
 from sa_engine.errors import SaEngineError
-from sa_engine.pipelines.local import Workers, run_here, run_workers
+from sa_engine.pipelines.local import run_here, run_workers
 from sa_engine.pipelines.work import Part, Reading
+from sa_engine.pipelines.workers import Workers
 from tests.pipelines.annotators import Bright, Crashing, Raising
 from tests.pipelines.conftest import deterministic_bytes
 
@@ -117,7 +118,8 @@ SCRIPT = """
 import sys
 from sa_engine.dataset.storage import LocalFolder
 from sa_engine.errors import InterruptedRun
-from sa_engine.pipelines.local import Workers, run_workers
+from sa_engine.pipelines.local import run_workers
+from sa_engine.pipelines.workers import Workers
 from sa_engine.pipelines.work import Reading
 from tests.pipelines.annotators import Bright
 

@@ -11,8 +11,9 @@ from sa_engine.dataset.storage import LocalFolder
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import DatasetError, InterruptedRun, SaEngineError, UsageError
 from sa_engine.pipelines import one_image
-from sa_engine.pipelines.local import Workers, run_here, run_workers
+from sa_engine.pipelines.local import run_here, run_workers
 from sa_engine.pipelines.one_image import BrokenWorker, Reading
+from sa_engine.pipelines.workers import Workers
 from tests.pipelines.annotators import Bright, Faulty, Unopened
 
 Begin = Callable[[str], LocalFolder]

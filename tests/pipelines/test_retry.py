@@ -13,9 +13,11 @@ from sa_engine.dataset.stats import read_stats
 from sa_engine.dataset.storage import LocalFolder
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import DamagedError, SaEngineError
-from sa_engine.pipelines.local import RunSummary, Workers, run_here, run_workers
+from sa_engine.pipelines.local import run_here, run_workers
 from sa_engine.pipelines.one_image import Reading
+from sa_engine.pipelines.watch import RunSummary
 from sa_engine.pipelines.work import Part, plan_retry, stats_digest
+from sa_engine.pipelines.workers import Workers
 from tests.pipelines.annotators import Bright, Crashing, Faulty
 from tests.pipelines.conftest import deterministic_bytes
 
