@@ -8,6 +8,8 @@ import click
 
 from sa_engine.cli.model_compare import command as compare
 from sa_engine.cli.places import LOCAL_PATH, WEIGHTS
+from sa_engine.detection.card import DetectorCard
+from sa_engine.detection.file import is_detector, read_detector_card
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
 from sa_engine.model.average import average
@@ -22,6 +24,7 @@ from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model, list_models
 
 PUBLIC_SUFFIXES = (".pth", ".pt")
+RECOMMENDED = "(recommended for automatic masks)"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,8 +36,11 @@ def command() -> None:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole card as JSON.")
 def show(model: str, as_json: bool) -> None:
-    """Show the card of MODEL: a file, or the name of a model that comes with the engine."""
-    card = read_card(_path(model))
+    """Show the card of MODEL: a file, a detector's too, or the name of a model that comes with the
+    engine.
+    """
+    path = _path(model)
+    card = read_detector_card(path) if is_detector(path) else read_card(path)
     click.echo(card.to_json() if as_json else _text(card))
 
 
@@ -137,15 +143,21 @@ def _path(model: str) -> Path:
     return path if path.exists() or path.suffix else bundled_model(model)
 
 
-def _text(card: ModelCard) -> str:
-    rows = [
-        ("name", card.name),
-        ("variant", card.variant),
-        ("image size", f"{card.image_size} px"),
-        ("least predicted IoU", f"{card.pred_iou_thresh:g}  (recommended for automatic masks)"),
-        ("least stability", f"{card.stability_score_thresh:g}  (recommended for automatic masks)"),
-        ("written by", f"sa-engine {card.engine_version}" if card.engine_version else "unknown"),
-    ]
+def _text(card: ModelCard | DetectorCard) -> str:
+    rows = [("name", card.name), ("variant", card.variant), ("image size", f"{card.image_size} px")]
+    if isinstance(card, ModelCard):
+        rows += [
+            ("least predicted IoU", f"{card.pred_iou_thresh:g}  {RECOMMENDED}"),
+            ("least stability", f"{card.stability_score_thresh:g}  {RECOMMENDED}"),
+        ]
+    else:
+        rows += [
+            ("box detector of", f"{card.model}, image encoder {card.encoder_sha256}"),
+            ("least box score", f"{card.box_score_thresh:g}  (recommended for proposals)"),
+        ]
+    rows.append(
+        ("written by", f"sa-engine {card.engine_version}" if card.engine_version else "unknown")
+    )
     width = max(len(label) for label, _ in rows)
     lines = [f"{label:<{width}}  {value}" for label, value in rows]
     for title, values in (("trained on", card.data), ("results", _pairs(card.results))):

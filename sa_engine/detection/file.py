@@ -53,6 +53,15 @@ def save_detector(
         temporary.unlink(missing_ok=True)
 
 
+def is_detector(path: Path | str) -> bool:
+    """Whether a file says that it holds a detector; False for one that cannot be read."""
+    path = Path(path)
+    try:
+        return path.is_file() and CARD_KEY in _metadata(path)
+    except CheckpointError:
+        return False
+
+
 def read_detector_card(path: Path | str) -> DetectorCard:
     """The card of a detector's file.
 
@@ -65,18 +74,22 @@ def read_detector_card(path: Path | str) -> DetectorCard:
         raise UsageError(
             f"there is no detector {path}; `sa-engine train detector --out {path}` makes one"
         )
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata: Any = file.metadata()
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    text = (metadata or {}).get(CARD_KEY)
+    text = _metadata(path).get(CARD_KEY)
     if text is None:
         raise CheckpointError(
             f"{path} holds no detector (its metadata has no {CARD_KEY}); "
             "give a file that `sa-engine train detector` wrote"
         )
     return DetectorCard.from_json(text)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            found: dict[str, str] | None = file.metadata()
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    return found or {}
 
 
 def load_detector(path: Path | str, sam: Sam) -> Detector:

@@ -37,6 +37,11 @@ def test_train_evaluate_propose(
     assert trained.startswith(f"{detector}: a detector for random (vit_t at 128 px, encoder ")
     card = read_detector_card(detector)
     assert (card.name, card.options["steps"], card.net["channels"]) == ("finder", 2, 8)
+    with pytest.raises(SystemExit):
+        main(["model", "show", str(detector)])
+    shown = capsys.readouterr().out
+    assert f"box detector of  random, image encoder {card.encoder_sha256}\n" in shown
+    assert "  scenes: 2 images, " in shown
 
     rows = tmp_path / "rows.parquet"
     told = run("evaluate", "boxes", scenes, "--detector", detector, "--grid", "2", "--out", rows)
