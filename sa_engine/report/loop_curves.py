@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 460, 260
+LEAST_WIDTH, MOST_WIDTH, HEIGHT = 460, 960, 260
+PLACE_WIDTH = 90
+"""What a round's name takes, units of the picture."""
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 34, 44
 COLOUR = "#4269d0"
 
@@ -55,7 +57,11 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
         )
         # Beside the interval, and on the side where the line does not pass.
         is_above = dot.filled and not rises.get(x, False)
-        parts.append(_label(x + 7, y + (-8 if is_above else 16), f"{dot.value:.3f}", "start"))
+        height = y + (-8 if is_above else 16)
+        if x + 42 < _width(len(dots)):
+            parts.append(_label(x + 7, height, f"{dot.value:.3f}", "start"))
+        else:
+            parts.append(_label(x - 7, height, f"{dot.value:.3f}", "end"))
     return _frame(title, [dot.name for dot in dots], parts, span)
 
 
@@ -76,7 +82,7 @@ def stacks_svg(
     most = max((sum(values.values()) for _, values in stacks), default=0.0)
     span = _nice_span(0.0, most or 1.0)
     xs, parts = _places(len(stacks)), []
-    width = min(46.0, 0.6 * (WIDTH - LEFT - RIGHT) / max(1, len(stacks)))
+    width = min(46.0, 0.6 * (_width(len(stacks)) - LEFT - RIGHT) / max(1, len(stacks)))
     for x, (name, values) in zip(xs, stacks, strict=True):
         done = 0.0
         for key, colour in colours.items():
@@ -105,8 +111,9 @@ def _frame(
     title: str, names: Sequence[str], parts: Sequence[str], span: tuple[float, float]
 ) -> str:
     """A chart: title, ticks with lines across, names below, and what is in it."""
+    width = _width(len(names))
     lines = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
         'font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
         f"<title>{escape(title)}</title>",
         f'<text x="{LEFT}" y="18" font-size="13" font-weight="600">{escape(title)}</text>',
@@ -114,14 +121,14 @@ def _frame(
     for tick in _ticks(span):
         y = _y(tick, span)
         lines.append(
-            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" '
+            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{width - RIGHT}" y2="{y:.1f}" '
             'stroke="currentColor" opacity="0.15"/>'
         )
         lines.append(_label(LEFT - 6, y + 4, f"{tick:,g}", anchor="end"))
-    every = max(1, math.ceil(len(names) / 8))
+    every = max(1, math.ceil(len(names) * PLACE_WIDTH / (width - LEFT - RIGHT)))
     for place, (x, name) in enumerate(zip(_places(len(names)), names, strict=True)):
         if place % every == 0:
-            short = name if len(name) <= 14 else name[:13] + "…"
+            short = name if len(name) <= 15 else name[:14] + "…"
             lines.append(_label(x, HEIGHT - BOTTOM + 16, short))
     return "\n".join([*lines, *parts, "</svg>"])
 
@@ -130,8 +137,13 @@ def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
+def _width(count: int) -> int:
+    """Of a chart with so many places."""
+    return min(MOST_WIDTH, max(LEAST_WIDTH, LEFT + RIGHT + count * PLACE_WIDTH))
+
+
 def _places(count: int) -> list[float]:
-    step = (WIDTH - LEFT - RIGHT) / max(1, count)
+    step = (_width(count) - LEFT - RIGHT) / max(1, count)
     return [LEFT + step * (place + 0.5) for place in range(count)]
 
 
