@@ -118,6 +118,7 @@ def split(
 
     fraction: share of images that go to `out_val`, in (0, 1); each image is drawn by itself, so the
         share is met on average, and an image stays on its side whatever else the dataset holds.
+        A part of an earlier split is divided by the draws that fell into it.
 
     The same call continues an interrupted split. Raises UsageError for a fraction out of range, a
     path that is no dataset, or outputs that hold something else.
@@ -125,13 +126,18 @@ def split(
     if not 0 < fraction < 1:
         raise UsageError(f"the validation share must be between 0 and 1, not {fraction}")
     whole = Dataset(dataset)
+    low, high = _draws_of(whole)
+    border = low + fraction * (high - low)
     is_val = np.fromiter(
-        (_draw(key) < fraction for key in _split_keys(whole)), dtype=np.bool_, count=len(whole)
+        (_draw(key) < border for key in _split_keys(whole)), dtype=np.bool_, count=len(whole)
     )
     digest = whole.digest()
     listing = whole.inputs().all()
     counts = []
-    for name, out, chosen in (("train", out_train, ~is_val), ("val", out_val, is_val)):
+    for name, out, chosen, draws in (
+        ("train", out_train, ~is_val, [border, high]),
+        ("val", out_val, is_val, [low, border]),
+    ):
         positions = np.flatnonzero(chosen)
         manifest = Manifest(
             stage=whole.manifest.stage,
@@ -139,6 +145,7 @@ def split(
             options={
                 **whole.manifest.options,
                 "split": name,
+                "split_draws": draws,
                 "split_fraction": fraction,
                 "split_of": digest,
             },
@@ -163,6 +170,12 @@ def _split_keys(dataset: Dataset) -> Iterator[str]:
         columns = dataset.columns(index, ("sha256", "source"))
         for digest, source in zip(columns["sha256"], columns["source"], strict=True):
             yield digest or source
+
+
+def _draws_of(dataset: Dataset) -> tuple[float, float]:
+    """The least draw of an image of the dataset, and the end of its draws: those of its part."""
+    known = dataset.manifest.options.get("split_draws")
+    return (float(known[0]), float(known[1])) if isinstance(known, list) else (0.0, 1.0)
 
 
 def _draw(key: str) -> float:

@@ -185,6 +185,17 @@ def test_nothing_to_merge(tmp_path: Path) -> None:
         merge([], tmp_path / "c")
 
 
+def test_a_part_of_a_split_can_be_split_again(tmp_path: Path, make_dataset: Maker) -> None:
+    """The draws of a part are not those of a whole: its least quarter may hold none of them."""
+    whole = make_dataset(tmp_path / "whole", range(120), images_per_shard=64)
+    split(whole, tmp_path / "rest", tmp_path / "test", fraction=0.25)
+    report = split(tmp_path / "rest", tmp_path / "train", tmp_path / "val", fraction=0.25)
+    assert 10 <= report.num_val <= 36
+    assert len(Dataset(tmp_path / "rest")) == report.num_train + report.num_val
+    again = split(tmp_path / "test", tmp_path / "most", tmp_path / "few", fraction=0.25)
+    assert again.num_val < again.num_train
+
+
 def test_a_split_is_whole_and_disjoint_and_stable(tmp_path: Path, make_dataset: Maker) -> None:
     whole = make_dataset(tmp_path / "whole", range(40), images_per_shard=16)
     report = split(whole, tmp_path / "train", tmp_path / "val", fraction=0.25)
@@ -209,6 +220,7 @@ def test_a_split_is_whole_and_disjoint_and_stable(tmp_path: Path, make_dataset: 
     assert set(sources(val)) <= set(sources(Dataset(tmp_path / "val3")))
     assert val.manifest.options == {
         "split": "val",
+        "split_draws": [0.0, 0.25],
         "split_fraction": 0.25,
         "split_of": Dataset(whole).digest(),
     }
