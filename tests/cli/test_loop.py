@@ -51,7 +51,7 @@ def test_a_loop_and_its_status(config: Path, capsys: pytest.CaptureFixture[str])
     assert [line.split() for line in lines] == [
         "round state mean IoU model images masks masks/img time".split(),
         ["first", "pending"],
-        ["in", "force:", "model", "of", "start"],
+        ["in", "force:", "model", "of", "start,", "detector", "of", "start"],
         "next: start: measure".split(),
     ]
     assert not (config.parent / "out").exists()
