@@ -64,10 +64,10 @@ IMAGES ?= examples/images
 ROUND ?= 1
 TOOL ?= label-studio
 STEPS ?= 100
-BUNDLED := sa_engine/model/weights/vit_t.safetensors
 stage1 retrain stage2 retrain-detector stage3: OUT ?= out/own
 BEFORE = $(shell expr $(ROUND) - 1)
-INIT = $(if $(filter 1,$(ROUND)),$(BUNDLED),$(OUT)/model-$(BEFORE).safetensors)
+# Round 1 trains on from the bundled model, as the recipe does by itself.
+INIT = $(if $(filter-out 1,$(ROUND)),--init $(OUT)/model-$(BEFORE).safetensors)
 SETS = $(wildcard $(OUT)/stage1 $(OUT)/stage2 $(OUT)/stage3)
 
 # make stage1 MASKS=annotations  people's masks become a dataset, OUT/stage1
@@ -78,7 +78,7 @@ stage1: $(VENV)/.engine
 retrain: $(VENV)/.engine
 	$(BIN)/sa-engine train sam $(addprefix --data ,$(or $(SETS),$(error nothing in OUT=$(OUT) to train on: make stage1 first))) \
 	    --weight manual=10 --weight semi-automatic=10 --recipe finetune \
-	    --steps $(STEPS) --init $(INIT) --out $(OUT)/model-$(ROUND).safetensors
+	    --steps $(STEPS) $(INIT) --out $(OUT)/model-$(ROUND).safetensors
 
 # make retrain-detector  the detector for that model: OUT/detector-ROUND.safetensors
 retrain-detector: $(VENV)/.engine

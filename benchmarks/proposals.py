@@ -21,10 +21,11 @@ from benchmarks.provenance import commit, processor, today
 from sa_engine.automask.proposal_config import ProposalConfig, resolve_proposals
 from sa_engine.automask.proposer import Proposer
 from sa_engine.dataset.reader import Dataset
-from sa_engine.detection.file import bundled_detector, load_detector, read_detector_card
+from sa_engine.detection.file import detector_standing_on, load_detector, read_detector_card
+from sa_engine.errors import SaEngineError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.model.checkpoint import load_checkpoint, read_card
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.loop_annotator import answer
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -90,10 +91,15 @@ def main() -> None:
     parser.add_argument("--max-images", type=int, default=30, help="of each dataset")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    detector = options.detector or bundled_detector(DEFAULT_MODEL)
-    if detector is None:
-        parser.error("no detector comes with the model: give one with --detector")
-    sam, card = load_checkpoint(options.checkpoint), read_card(options.checkpoint)
+    try:
+        datasets = {path.name: Dataset(path) for path in options.datasets}
+        sam, card = load_checkpoint(options.checkpoint), read_card(options.checkpoint)
+        detector = options.detector or detector_standing_on(sam)
+        if detector is None:
+            parser.error("no detector comes with the model: give one with --detector")
+        found_by = load_detector(detector, sam)
+    except SaEngineError as error:
+        parser.error(str(error))
     config: ProposalConfig = resolve_proposals(
         recommended={
             "box_score_thresh": read_detector_card(detector).box_score_thresh,
@@ -102,7 +108,7 @@ def main() -> None:
         },
         options={},
     )
-    proposer = Proposer(sam, load_detector(detector, sam), config)
+    proposer = Proposer(sam, found_by, config)
     thresholds = ("box_score_thresh", "pred_iou_thresh", "stability_score_thresh")
     found = {
         "date": today(),
@@ -112,8 +118,8 @@ def main() -> None:
         "image_size": card.image_size,
         "thresholds": {name: getattr(config, name) for name in thresholds},
         "sets": {
-            path.name: measure(Dataset(path), path.name, proposer, options.max_images)
-            for path in options.datasets
+            name: measure(dataset, name, proposer, options.max_images)
+            for name, dataset in datasets.items()
         },
     }
     options.results.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from sa_engine.cli.evaluate_shared import (
 )
 from sa_engine.cli.places import WEIGHTS
 from sa_engine.detection.boxes import BoxFilter
-from sa_engine.detection.file import bundled_detector, load_detector
+from sa_engine.detection.file import detector_standing_on, load_detector
 from sa_engine.detection.finder import BoxFinder
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.boxes import (
@@ -78,7 +78,7 @@ def boxes(
     opened = open_sets(datasets)
     methods: dict[str, FindBoxes] = {}
     sam, name = load_model(options)
-    path = detector or bundled_detector(name)
+    path = detector or detector_standing_on(sam)
     if path is None:
         raise UsageError(
             f"no detector comes with {name}: give --detector FILE; `sa-engine train detector` "

@@ -85,6 +85,12 @@ def command() -> None:
     type=click.Choice(["float32", "bfloat16"]),
     help="Arithmetic; bfloat16 where the hardware has it.  [default: float32]",
 )
+@click.option(
+    "--freeze-encoder",
+    is_flag=True,
+    help="Train the prompt encoder and the mask decoder alone: less work a step, and the start's "
+    "box detector fits the new model, too.",
+)
 @click.option("--compile", "compile_encoder", is_flag=True, help="Use torch.compile.")
 @click.option(
     "--norms-per-process",
@@ -113,6 +119,7 @@ def sam(
     weight: tuple[str, ...],
     arch: str | None,
     precision: str | None,
+    freeze_encoder: bool,
     compile_encoder: bool,
     norms_per_process: bool,
     **options: Any,
@@ -132,6 +139,8 @@ def sam(
         changes["train"]["variant"] = arch
     if precision is not None:
         changes["train"]["precision"] = precision
+    if freeze_encoder:
+        changes["train"]["freeze_encoder"] = True
     if compile_encoder:
         changes["train"]["compile_encoder"] = True
     if norms_per_process:

@@ -18,7 +18,7 @@ from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.dataset.storage import open_folder, sha256_of
-from sa_engine.detection.file import bundled_detector, load_detector, read_detector_card
+from sa_engine.detection.file import detector_standing_on, load_detector, read_detector_card
 from sa_engine.errors import UsageError
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
@@ -107,8 +107,6 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
     """
     checkpoint, detector = _files(run)
     card, found_by = read_card(checkpoint), read_detector_card(detector)
-    # Before anything is written: does the detector belong to this model?
-    load_detector(detector, load_checkpoint(checkpoint))
     proposals = resolve_proposals(
         recommended={
             "box_score_thresh": found_by.box_score_thresh,
@@ -161,18 +159,22 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
 
 
 def _files(run: SemiAutomaticRun) -> tuple[Path, Path]:
-    """The weights and the detector that a run names. UsageError if it cannot mean any."""
+    """The weights and the detector that a run names, which fit each other.
+
+    Raises UsageError if it cannot mean any, CheckpointError if they do not fit.
+    """
     if run.model is not None and run.checkpoint is not None:
         raise UsageError("--model and --checkpoint exclude each other: give one of them")
-    name = run.model or DEFAULT_MODEL
-    checkpoint = run.checkpoint or bundled_model(name)
-    detector = run.detector or (None if run.checkpoint else bundled_detector(name))
+    checkpoint = run.checkpoint or bundled_model(run.model or DEFAULT_MODEL)
+    sam = load_checkpoint(checkpoint)
+    detector = run.detector or detector_standing_on(sam)
     if detector is None:
-        of = str(run.checkpoint or name)
         raise UsageError(
-            f"no detector comes with {of}: give --detector FILE; "
-            "`sa-engine train detector` makes one"
+            f"no detector comes with {run.checkpoint or run.model or DEFAULT_MODEL}: "
+            "give --detector FILE; `sa-engine train detector` makes one"
         )
+    # Before anything is written: does the detector belong to this model?
+    load_detector(detector, sam)
     return checkpoint, detector
 
 

@@ -142,6 +142,16 @@ def bundled_detector(model: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def detector_standing_on(sam: Sam) -> Path | None:
+    """The bundled detector that fits a model's image encoder, if there is one.
+
+    It fits a model whose decoder alone was trained on, too. sam: before any cast.
+    """
+    digest = encoder_digest(sam)
+    files = sorted(WEIGHTS_DIR.glob(f"*{DETECTOR_ENDING}"))
+    return next((f for f in files if read_detector_card(f).encoder_sha256 == digest), None)
+
+
 def net_options(config: DetectorConfig) -> dict[str, Any]:
     """A network's options for its card."""
     return asdict(config)

@@ -4,6 +4,7 @@ Source: "Segment Anything" (arXiv 2304.02643), section 3.
 """
 
 from contextlib import nullcontext
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -48,11 +49,25 @@ class Sam(nn.Module):
         mean, std = (torch.tensor(x, device="cpu").view(3, 1, 1) for x in (PIXEL_MEAN, PIXEL_STD))
         self.register_buffer("pixel_mean", mean, persistent=False)
         self.register_buffer("pixel_std", std, persistent=False)
+        self._encoder_frozen = False
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pixel_mean.device
+
+    def freeze_encoder(self) -> None:
+        """Leave the image encoder as it is in training: no gradients, no new statistics."""
+        self._encoder_frozen = True
+        self.image_encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; a frozen image encoder stays in that of inference."""
+        super().train(mode)
+        if self._encoder_frozen:
+            self.image_encoder.eval()
+        return self
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Cast the encoder and the decoder, which do nearly all of the work, for inference.

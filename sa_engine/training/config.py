@@ -93,6 +93,8 @@ class TrainConfig:
     micro_batch: pictures that go through the model at once in one process; None for all of them.
     seed: everything random follows from it.
     drop_path: stochastic depth of the encoder, [0, 1).
+    freeze_encoder: train the prompt encoder and the mask decoder alone: less work a step, and what
+        stands on the image encoder, a box detector say, fits the trained model as well.
     precision: "float32" or "bfloat16" (autocast).
     compile_encoder: run the encoder through torch.compile.
     sync_norms: batch statistics over all processes rather than in each one.
@@ -105,6 +107,7 @@ class TrainConfig:
     micro_batch: int | None = None
     seed: int = 0
     drop_path: float = 0.4
+    freeze_encoder: bool = False
     precision: str = "float32"
     compile_encoder: bool = False
     sync_norms: bool = True

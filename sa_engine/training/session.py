@@ -200,7 +200,14 @@ def _start(request: TrainRequest) -> Sam:
     config = request.recipe.train
     torch.manual_seed(config.seed)
     sam = build_sam(config.variant, config.image_size, drop_path=config.drop_path)
+    if config.freeze_encoder:
+        sam.freeze_encoder()
     if request.init is None:
+        if config.freeze_encoder:
+            raise UsageError(
+                "a frozen image encoder of random weights sees nothing; give the weights to start "
+                "from (--init), or train the encoder, too"
+            )
         return sam
     start = load_checkpoint(request.init)
     if start.variant != config.variant:

@@ -114,6 +114,8 @@ class Trainer:
         if config.sync_norms:
             synchronise_norms(sam, self._world)
         self.sam = sam.to(self._device)
+        if config.freeze_encoder:
+            sam.freeze_encoder()
         if config.compile_encoder:
             # In place: the state dict keeps its names.
             self.sam.image_encoder.compile()

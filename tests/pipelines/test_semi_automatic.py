@@ -1,5 +1,6 @@
 """Stage 2 as a run: proposals with their provenance, beside existing masks, out to tools."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,18 @@ from sa_engine.dataset.verify import verify
 from sa_engine.detection.card import DetectorCard
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encoder_digest
-from sa_engine.detection.file import build_detector, net_options, save_detector
+from sa_engine.detection.file import (
+    build_detector,
+    bundled_detector,
+    net_options,
+    save_detector,
+)
 from sa_engine.errors import CheckpointError, DatasetError, UsageError
 from sa_engine.masks import rle
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
+from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.existing_masks import ExistingMasks
 from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
 from sa_engine.pipelines.pictures import write_pictures
@@ -254,6 +261,22 @@ def test_a_detector_of_another_encoder_leaves_nothing_behind(
     with pytest.raises(CheckpointError, match="belongs to another image encoder"):
         run_semi_automatic(run(photographs, tmp_path / "out", other, detector))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_bundled_detector_serves_a_model_with_the_bundled_encoder(
+    photographs: Path, tmp_path: Path
+):
+    """As `train sam --freeze-encoder` makes one."""
+    sam = load_checkpoint(bundled_model())
+    torch.nn.init.zeros_(sam.mask_decoder.iou_token.weight)
+    mine = tmp_path / "mine.safetensors"
+    card = ModelCard(name="mine", variant=sam.variant, image_size=sam.image_size)
+    save_checkpoint(sam, mine, card)
+    run_semi_automatic(replace(run(photographs, tmp_path / "out", mine, mine), detector=None))
+    provenance = Dataset(tmp_path / "out").manifest.options
+    bundled = bundled_detector("vit_t")
+    assert bundled is not None
+    assert provenance["detector"] == hashlib.sha256(bundled.read_bytes()).hexdigest()
 
 
 def test_bad_input_is_refused_before_anything_is_written(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sa_engine.dataset.records import Stage
+from sa_engine.detection.encoder import encoder_digest
 from sa_engine.errors import DatasetError, UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
@@ -78,6 +79,25 @@ def test_a_run_starts_from_weights(tmp_path: Path, scenes: Path):
     trained, start = load_checkpoint(out).state_dict(), load_checkpoint(init).state_dict()
     name = "mask_decoder.iou_token.weight"
     assert torch.allclose(trained[name], start[name], atol=1e-3)
+
+
+def test_what_stands_on_a_frozen_encoder_still_fits(tmp_path: Path, scenes: Path):
+    init, out = tmp_path / "init.safetensors", tmp_path / "out.safetensors"
+    torch.manual_seed(3)
+    sam = build_sam("vit_t", image_size=32)
+    save_checkpoint(sam, init, ModelCard(name="init", variant="vit_t", image_size=32))
+    frozen = tiny(freeze_encoder=True)
+    train_sam(TrainRequest(data=[scenes], out=out, recipe=frozen, init=init))
+    trained, start = load_checkpoint(out), load_checkpoint(init)
+    assert encoder_digest(trained) == encoder_digest(start)
+    name = "mask_decoder.iou_token.weight"
+    assert not torch.equal(trained.state_dict()[name], start.state_dict()[name])
+    with pytest.raises(UsageError, match="frozen image encoder of random weights"):
+        train_sam(TrainRequest(data=[scenes], out=tmp_path / "none", recipe=frozen))
+    config = replace(frozen.train, losses=replace(frozen.train.losses, similarity=0.0))
+    kept = bytes_of_one_image(start, config)
+    start.freeze_encoder()
+    assert bytes_of_one_image(start, config) < kept
 
 
 def test_another_architecture_is_refused(tmp_path: Path, scenes: Path):

@@ -138,6 +138,18 @@ def test_the_loss_falls(tmp_path: Path):
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
+def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path):
+    begun = trainer(tmp_path / "begun", config())
+    before = {name: value.clone() for name, value in begun.sam.state_dict().items()}
+    frozen = trainer(tmp_path / "frozen", config(freeze_encoder=True))
+    frozen.run()
+    changed = {n for n, v in frozen.sam.state_dict().items() if not torch.equal(v, before[n])}
+    assert {name.split(".")[0] for name in changed} == {"prompt_encoder", "mask_decoder"}
+    for name, value in frozen.averaged_weights.items():
+        assert name in changed or torch.equal(value, before[name]), name
+    assert frozen.sam.training and not frozen.sam.image_encoder.training
+
+
 def test_a_state_of_another_run_is_refused(tmp_path: Path):
     trainer(tmp_path, config(steps=1)).run()
     sam = small_sam(SIZE)
