@@ -68,12 +68,19 @@ cpu)
     for run in 1 2; do
         LAST=$WIDE
         # shellcheck disable=SC2086
-        stage "fine-$run" $PHOTOS --synthetic 0.15 --image-size 448 --optimizer muon --batch-images 4 \
-            --steps 400 --lr 1.5e-4 --final-lr-fraction 0.05 --min-area 48 --warmup-steps 10 \
-            --ema-decay 0.97 --seed "2$run"
+        stage "fine-$run" $PHOTOS --synthetic 0.15 --image-size 448 --optimizer muon --batch-images 8 \
+            --micro-batch 4 --masks-per-image 9 --steps 400 --iou 2 --final-lr-fraction 0.05 \
+            --min-area 48 --warmup-steps 10 --ema-decay 0.96 --seed "2$run"
     done
-    $ENGINE model average "$WORK/fine-1.safetensors" "$WORK/fine-2.safetensors" --name vit_t --force \
-        --out "$WORK/final.safetensors"
+    $ENGINE model average "$WORK/fine-1.safetensors" "$WORK/fine-2.safetensors" --force \
+        --out "$WORK/mean.safetensors"
+    # Many rounds of clicks: the decoder learns them alone in the time of a few rounds with the rest.
+    LAST="--init $WORK/mean.safetensors"
+    # shellcheck disable=SC2086
+    stage final $PHOTOS --freeze-encoder --synthetic 0.1 --image-size 448 --optimizer muon \
+        --batch-images 8 --micro-batch 4 --masks-per-image 8 --steps 60 --rounds 6 --iou 3 \
+        --similarity 0 --final-lr-fraction 0.03 --min-area 48 --warmup-steps 5 --ema-decay 0.93 \
+        --name vit_t
     ;;
 gpu)
     # Not tried yet: what was learnt on CPUs, with larger batches and pictures.

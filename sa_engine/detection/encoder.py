@@ -90,5 +90,6 @@ def encoder_digest(sam: Sam) -> str:
         if value.dtype not in (torch.float32, torch.float16):
             raise ValueError(f"the encoder's {name} is {value.dtype}; take the digest before casts")
         digest.update(f"{name} {tuple(value.shape)}\n".encode("ascii"))
-        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+        # A zero has one sign here: averages of weights turn -0 into 0.
+        digest.update((value.detach().cpu().half() + 0.0).contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -64,6 +64,16 @@ def test_the_digest_is_the_encoder_s_and_survives_half_precision(tmp_path):
     assert encoder_digest(sam) != digest
 
 
+def test_a_zero_has_one_sign_in_the_digest():
+    """A moving average makes 0 of -0, which half precision makes of very small weights."""
+    sam = build_sam("vit_t", image_size=32)
+    bias = sam.image_encoder.layers[1].blocks[0].attn.qkv.bias
+    torch.nn.init.constant_(bias, -0.0)
+    digest = encoder_digest(sam)
+    torch.nn.init.constant_(bias, 0.0)
+    assert encoder_digest(sam) == digest
+
+
 def test_the_digest_of_a_cast_model_is_refused(sam: Sam):
     sam.set_precision(torch.bfloat16)
     with pytest.raises(ValueError, match="before casts"):
