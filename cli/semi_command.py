@@ -44,7 +44,7 @@ from sa_engine.pipelines.work import Reading
     group="Model",
     type=WEIGHTS,
     help="A detector's file, trained on the very model that is used here.  [default: the one that "
-    "comes with the model, if there is one]",
+    "comes with the engine for this image encoder, if there is one]",
 )
 @model_options
 @options_from(ProposalConfig, group="Proposals")
