@@ -1,5 +1,7 @@
 """Ask a model about one image, in the image's own pixels."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +37,26 @@ class Prediction(NamedTuple):
     low_res_logits: NDArray[np.float32]
 
 
+class LowRes(NamedTuple):
+    """The answers to one prompt, before any is drawn at the image's size.
+
+    logits: (M, S/4, S/4) float32, of the model's square input: above 0 is the object.
+    iou: (M,) float32, the model's estimate of each mask's IoU.
+    """
+
+    logits: NDArray[np.float32]
+    iou: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image that a predictor has taken up, to be taken up again at once; opaque to others."""
+
+    size_hw: tuple[int, int]
+    embedding_1CHW: Tensor
+    context: ImageContext
+
+
 class Predictor:
     """Encodes an image once and answers prompts about it. Not for use by several threads at once.
 
@@ -49,23 +71,28 @@ class Predictor:
     ) -> None:
         self.sam = sam.to(device).eval()
         self.sam.set_precision(precision)
-        self._size_hw: tuple[int, int] | None = None
-        self._embedding_1CHW: Tensor | None = None
-        self._context: ImageContext | None = None
+        self._encoded: Encoded | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """(height, width) of the image that was set."""
-        if self._size_hw is None:
-            raise RuntimeError("no image: call set_image or set_embedding first")
-        return self._size_hw
+        return self.encoded.size_hw
 
     @property
     def embedding(self) -> Tensor:
         """The image's embedding, to be kept for `set_embedding`."""
-        if self._embedding_1CHW is None:
+        return self.encoded.embedding_1CHW
+
+    @property
+    def encoded(self) -> Encoded:
+        """The image and what its prompts share: to go back to it without any work."""
+        if self._encoded is None:
             raise RuntimeError("no image: call set_image or set_embedding first")
-        return self._embedding_1CHW
+        return self._encoded
+
+    @encoded.setter
+    def encoded(self, encoded: Encoded) -> None:
+        self._encoded = encoded
 
     @torch.inference_mode()
     def set_image(self, rgb_HW3: NDArray[np.uint8]) -> None:
@@ -82,14 +109,14 @@ class Predictor:
     @torch.inference_mode()
     def set_embedding(self, embedding_1CHW: Tensor, size_hw: tuple[int, int]) -> None:
         """Take up an image of (height, width) `size_hw` that was encoded before."""
-        self._embedding_1CHW = embedding_1CHW.to(self.sam.device)
-        self._size_hw = size_hw
+        embedding_1CHW = embedding_1CHW.to(self.sam.device)
         encoder = self.sam.prompt_encoder
-        self._context = self.sam.mask_decoder.prepare(
-            self._embedding_1CHW,
+        context = self.sam.mask_decoder.prepare(
+            embedding_1CHW,
             encoder.image_pe(),
             shared_dense_1C11=encoder.no_mask_embed.weight[:, :, None, None],
         )
+        self._encoded = Encoded(size_hw, embedding_1CHW, context)
 
     def predict(
         self,
@@ -109,6 +136,49 @@ class Predictor:
 
         Raises ValueError for prompts of a wrong shape, none at all, or unknown labels.
         """
+        prompts = self._prompts(points_xy, labels, box_xyxy, mask_logits)
+        masks, iou, logits = self._answer(prompts, multimask=multimask)
+        return Prediction(masks[0], iou[0], logits[0])
+
+    def answer(
+        self,
+        *,
+        points_xy: Any = None,
+        labels: Any = None,
+        box_xyxy: Any = None,
+        mask_logits: NDArray[np.float32] | None = None,
+        multimask: bool = True,
+    ) -> LowRes:
+        """`predict` without drawing masks at the image's size, which on a large image takes most
+        of the time. Arguments and errors are those of `predict`.
+        """
+        prompts = self._prompts(points_xy, labels, box_xyxy, mask_logits)
+        (_, iou, logits) = next(self._decoded(prompts, multimask=multimask))
+        return LowRes(logits[0].cpu().numpy(), iou[0].cpu().numpy())
+
+    def predict_boxes(
+        self, boxes_xyxy: Any, *, multimask: bool = False
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Answer P boxes (P, 4), pixels of the image: masks (P, M, H, W) and IoU (P, M).
+
+        P·M masks of full size are returned; of a large image ask for some at a time.
+        """
+        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+        if not len(boxes):
+            m = NUM_MASKS - 1 if multimask else 1
+            return np.zeros((0, m, *self.size_hw), np.bool_), np.zeros((0, m), np.float32)
+        masks, iou, _ = self._answer(
+            Prompts(boxes_P4=self._boxes_in_frame(boxes)), multimask=multimask
+        )
+        return masks, iou
+
+    def _prompts(
+        self,
+        points_xy: Any,
+        labels: Any,
+        box_xyxy: Any,
+        mask_logits: NDArray[np.float32] | None,
+    ) -> Prompts:
         points_PN2 = labels_PN = boxes_P4 = masks_P1HW = None
         if points_xy is not None:
             points_PN2 = self._in_frame(np.asarray(points_xy, dtype=np.float64).reshape(1, -1, 2))
@@ -127,59 +197,51 @@ class Predictor:
                 shape = tuple(masks_P1HW.shape)
                 raise ValueError(f"mask prompt is {shape}; expected (1, {side}, {side})")
             masks_P1HW = masks_P1HW.view(1, 1, side, side)
-        prompts = Prompts(
+        return Prompts(
             points_PN2=points_PN2, labels_PN=labels_PN, boxes_P4=boxes_P4, masks_P1HW=masks_P1HW
         )
-        masks, iou, logits = self._answer(prompts, multimask=multimask)
-        return Prediction(masks[0], iou[0], logits[0])
-
-    def predict_boxes(
-        self, boxes_xyxy: Any, *, multimask: bool = False
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Answer P boxes (P, 4), pixels of the image: masks (P, M, H, W) and IoU (P, M).
-
-        P·M masks of full size are returned; of a large image ask for some at a time.
-        """
-        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        if not len(boxes):
-            m = NUM_MASKS - 1 if multimask else 1
-            return np.zeros((0, m, *self.size_hw), np.bool_), np.zeros((0, m), np.float32)
-        masks, iou, _ = self._answer(
-            Prompts(boxes_P4=self._boxes_in_frame(boxes)), multimask=multimask
-        )
-        return masks, iou
 
     @torch.inference_mode()
     def _answer(
         self, prompts: Prompts, *, multimask: bool
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
-        if self._context is None:
-            raise RuntimeError("no image: call set_image or set_embedding first")
+        input_hw = fitted_size(self.size_hw, self.sam.image_size)
+        masks, ious, logits = [], [], []
+        for p, iou, drawn_PMHW in self._decoded(prompts, multimask=multimask):
+            full_KHW = logits_at_full_size(
+                drawn_PMHW.flatten(0, 1),
+                input_hw=input_hw,
+                size_hw=self.size_hw,
+                image_size=self.sam.image_size,
+            )
+            on_KHW = full_KHW > self.sam.mask_threshold
+            masks.append(on_KHW.view(p, -1, *on_KHW.shape[1:]).cpu().numpy())
+            ious.append(iou.cpu().numpy())
+            logits.append(drawn_PMHW.cpu().numpy())
+        return np.concatenate(masks), np.concatenate(ious), np.concatenate(logits)
+
+    @torch.inference_mode()
+    def _decoded(
+        self, prompts: Prompts, *, multimask: bool
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Some prompts at a time: how many, P, their IoU (P, M) and logits (P, M, S/4, S/4)."""
+        context = self.encoded.context
         decoder = self.sam.mask_decoder
         sparse, dense = self.sam.prompt_encoder(prompts)
         chosen = torch.arange(1, NUM_MASKS) if multimask else torch.arange(1)
         chosen = chosen.to(self.sam.device)
-        input_hw = fitted_size(self.size_hw, self.sam.image_size)
-        masks, ious, logits = [], [], []
         step = prompts_per_chunk(self.sam.device)
         for i in range(0, len(prompts), step):
             at = slice(i, i + step)
             own = dense if prompts.masks_P1HW is None else dense[at]
-            tokens = decoder.attend(self._context, sparse[at], own)
+            tokens = decoder.attend(context, sparse[at], own)
             p, m = len(tokens), len(chosen)
             drawn_KHW = decoder.masks(
                 tokens,
                 torch.arange(p, device=chosen.device).repeat_interleave(m),
                 chosen.repeat(p),
             )
-            full_KHW = logits_at_full_size(
-                drawn_KHW, input_hw=input_hw, size_hw=self.size_hw, image_size=self.sam.image_size
-            )
-            on_KHW = full_KHW > self.sam.mask_threshold
-            masks.append(on_KHW.view(p, m, *on_KHW.shape[1:]).cpu().numpy())
-            ious.append(tokens.iou_P4[:, chosen].cpu().numpy())
-            logits.append(drawn_KHW.view(p, m, *drawn_KHW.shape[1:]).cpu().numpy())
-        return np.concatenate(masks), np.concatenate(ious), np.concatenate(logits)
+            yield p, tokens.iou_P4[:, chosen], drawn_KHW.view(p, m, *drawn_KHW.shape[1:])
 
     def _in_frame(self, points_xy: NDArray[np.float64]) -> Tensor:
         scaled = to_input_frame(points_xy, self.size_hw, self.sam.image_size)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,26 @@ def test_a_kept_embedding_answers_alike(predictor: Predictor) -> None:
     expected = predictor.predict(points_xy=[[5, 6]], labels=[1])
     found = again.predict(points_xy=[[5, 6]], labels=[1])
     np.testing.assert_array_equal(found.low_res_logits, expected.low_res_logits)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_answers_are_predictions_without_their_masks(predictor: Predictor, multimask: bool) -> None:
+    prompt: dict[str, Any] = {"points_xy": [[5, 6], [30, 20]], "labels": [1, 0]}
+    expected = predictor.predict(**prompt, multimask=multimask)
+    found = predictor.answer(**prompt, multimask=multimask)
+    np.testing.assert_array_equal(found.logits, expected.low_res_logits)
+    np.testing.assert_array_equal(found.iou, expected.iou)
+
+
+def test_goes_back_to_an_image_as_it_was(predictor: Predictor) -> None:
+    first = predictor.encoded
+    expected = predictor.answer(points_xy=[[5, 6]], labels=[1])
+    predictor.set_image(RGB[:, ::-1].copy()[:30])
+    assert predictor.size_hw == (30, 60)
+    assert not np.array_equal(predictor.answer(points_xy=[[5, 6]], labels=[1]).iou, expected.iou)
+    predictor.encoded = first
+    again = predictor.answer(points_xy=[[5, 6]], labels=[1])
+    np.testing.assert_array_equal(again.logits, expected.logits)
 
 
 @pytest.mark.parametrize(
