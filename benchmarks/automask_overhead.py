@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.automask.generator import MaskGenerator
-from sa_engine.dataset.images import DEFAULT_MAX_PIXELS, StoredImage, read_image
-from sa_engine.dataset.inputs import Source
+from sa_engine.dataset.folder.base import open_folder
+from sa_engine.dataset.images.reading import DEFAULT_MAX_PIXELS, StoredImage, read_image
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import MaskRecord, Stage
-from sa_engine.dataset.storage import open_folder
-from sa_engine.pipelines.local import run_here
-from sa_engine.pipelines.work import Annotate, Reading
+from sa_engine.dataset.sources.listing import Source
+from sa_engine.pipelines.run.start import run_here
+from sa_engine.pipelines.run.worker import Annotate, Reading
 
 
 @dataclass(frozen=True, slots=True)

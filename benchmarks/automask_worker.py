@@ -31,7 +31,7 @@ from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.crew import one_thread_an_operator
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
-from tests.automask.reference import PUBLISHED_PARAMETERS, reference_records, reference_sam
+from tests.support.reference import PUBLISHED_PARAMETERS, reference_records, reference_sam
 
 Answer = dict[str, Any]
 

@@ -41,7 +41,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.provenance import commit, load_average, today
-from sa_engine.dataset.sealed import unseal
+from sa_engine.dataset.folder.sealed import unseal
 from sa_engine.dataset.verify import verify
 
 HERE = Path(__file__).resolve().parent

@@ -22,16 +22,16 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.provenance import commit, today
+from sa_engine.dataset.folder.base import open_folder
+from sa_engine.dataset.folder.sealed import unseal
+from sa_engine.dataset.folder.spares import restore_from_spares
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
-from sa_engine.dataset.sealed import unseal
-from sa_engine.dataset.shards import ShardWriter, clear_scratch
-from sa_engine.dataset.sources import Source
-from sa_engine.dataset.spares import restore_from_spares
-from sa_engine.dataset.storage import open_folder
+from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import Problem, damaged_shards, verify
 from sa_engine.masks import rle
-from sa_engine.pipelines.repair import repair_dataset
+from sa_engine.pipelines.run.repair import repair_dataset
 
 HERE = Path(__file__).resolve().parent
 IMAGES, PER_SHARD, MASKS, SIZE = 24, 8, 12, 64

@@ -94,7 +94,7 @@ def rle_target(_: Path) -> Target:
 
 def json_target(folder: Path) -> Target:
     from sa_engine.errors import AnnotationError
-    from sa_engine.formats.jsonfile import JsonFile
+    from sa_engine.formats.codecs.jsonfile import JsonFile
     from tests.formats import test_damage
 
     path = folder / "file.json"
@@ -131,7 +131,7 @@ def _elements(content: Any) -> Iterator[tuple[str, bool, Any]]:
 
 
 def sealed_target(_: Path) -> Target:
-    from sa_engine.dataset.sealed import seal, unseal
+    from sa_engine.dataset.folder.sealed import seal, unseal
     from sa_engine.errors import DamagedError
 
     def check(data: bytes) -> None:
@@ -142,20 +142,22 @@ def sealed_target(_: Path) -> Target:
 
 
 def annotations_target(_: Path) -> Target:
-    from sa_engine.dataset import sa1b
+    from sa_engine.dataset.shards import sa1b_json
     from tests.dataset.conftest import image_record
 
     def check(data: bytes) -> None:
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            sa1b.decode_annotations(data)
+            sa1b_json.decode_annotations(data)
 
-    return Target(check, [sa1b.encode(image_record(1, 1)[0]), sa1b.encode(image_record(9, 2)[0])])
+    return Target(
+        check, [sa1b_json.encode(image_record(1, 1)[0]), sa1b_json.encode(image_record(9, 2)[0])]
+    )
 
 
 def inputs_target(folder: Path) -> Target:
-    from sa_engine.dataset.frozen import INPUTS_NAME, FrozenInputs, freeze
-    from sa_engine.dataset.sources import Source
-    from sa_engine.dataset.storage import LocalFolder
+    from sa_engine.dataset.folder.base import LocalFolder
+    from sa_engine.dataset.sources.frozen import INPUTS_NAME, FrozenInputs, freeze
+    from sa_engine.dataset.sources.source_list import Source
     from sa_engine.errors import DamagedError
 
     place = LocalFolder(folder)
@@ -178,7 +180,7 @@ def image_target(_: Path) -> Target:
     import numpy as np
     from PIL import Image
 
-    from sa_engine.dataset.images import read_image, read_size_hw
+    from sa_engine.dataset.images.reading import read_image, read_size_hw
     from sa_engine.errors import ImageError
 
     def check(data: bytes) -> None:
@@ -208,7 +210,7 @@ def tar_target(folder: Path) -> Target:
     import io
     import tarfile
 
-    from sa_engine.dataset.inputs import list_sources, read_source_bytes
+    from sa_engine.dataset.sources.listing import list_sources, read_source_bytes
     from sa_engine.errors import ImageError, UsageError
 
     path = folder / "file.tar"
@@ -238,7 +240,7 @@ def tar_target(folder: Path) -> Target:
 
 
 def list_target(folder: Path) -> Target:
-    from sa_engine.dataset.inputs import list_sources
+    from sa_engine.dataset.sources.listing import list_sources
     from sa_engine.errors import UsageError
 
     path = folder / "list.txt"
@@ -261,7 +263,7 @@ def list_target(folder: Path) -> Target:
 def brush_target(_: Path) -> Target:
     import numpy as np
 
-    from sa_engine.formats import brush
+    from sa_engine.formats.codecs import brush
 
     def check(data: bytes) -> None:
         if len(data) < 2:

@@ -36,13 +36,13 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.provenance import commit, load_average, processor, today
-from sa_engine.dataset.inputs import Source
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import ImageRecord, Stage
-from sa_engine.dataset.shards import ShardWriter
-from sa_engine.formats.coco import CocoSource
+from sa_engine.dataset.shards.writer import ShardWriter
+from sa_engine.dataset.sources.listing import Source
 from sa_engine.formats.convert import convert
 from sa_engine.formats.frames import Orientation
+from sa_engine.formats.readers.coco import CocoSource
 from sa_engine.masks.polygons import to_parts
 
 HERE = Path(__file__).resolve().parent

@@ -31,13 +31,13 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.provenance import commit, load_average, today
-from sa_engine.dataset.frozen import FrozenInputs
-from sa_engine.dataset.inputs import list_sources
+from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.shards import pending_shards
-from sa_engine.dataset.stats import stats_name
-from sa_engine.dataset.storage import open_folder
+from sa_engine.dataset.shards.stats import stats_name
+from sa_engine.dataset.shards.writer import pending_shards
+from sa_engine.dataset.sources.frozen import FrozenInputs
+from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.version import __version__
 
 HERE = Path(__file__).resolve().parent

@@ -26,7 +26,7 @@ from sa_engine.errors import SaEngineError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.weights import bundled_model
-from sa_engine.pipelines.loop_annotator import answer
+from sa_engine.pipelines.loop.annotator import answer
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ACCEPT_IOUS = (0.5, 0.65, 0.8, 0.9)

@@ -50,16 +50,15 @@ from sa_engine.automask.generator import MaskGenerator
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus, Stage
-from sa_engine.dataset.shards import ShardWriter, clear_scratch, pending_shards
-from sa_engine.dataset.sources import Source
+from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, pending_shards
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import InterruptedRun, SaEngineError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.masks.rle import iou_matrix
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.weights import bundled_model
-from sa_engine.pipelines.loop import look_at_loop, run_loop
-from sa_engine.pipelines.loop_bench import Watcher
-from sa_engine.pipelines.loop_config import (
+from sa_engine.pipelines.loop.bench import Watcher
+from sa_engine.pipelines.loop.config import (
     PROMOTED,
     START,
     DetectorPlan,
@@ -71,10 +70,11 @@ from sa_engine.pipelines.loop_config import (
     Simulated,
     TrainPlan,
 )
-from sa_engine.pipelines.loop_parts import GatheredSet
-from sa_engine.pipelines.loop_state import LoopState
-from sa_engine.pipelines.loop_steps import Step, replace_file
-from sa_engine.pipelines.retrain import TrainOptions, retrain
+from sa_engine.pipelines.loop.parts import GatheredSet
+from sa_engine.pipelines.loop.rounds import look_at_loop, run_loop
+from sa_engine.pipelines.loop.state import LoopState
+from sa_engine.pipelines.loop.steps import Step, replace_file
+from sa_engine.pipelines.train import TrainOptions, retrain
 from sa_engine.version import __version__
 
 HERE = Path(__file__).resolve().parent

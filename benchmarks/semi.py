@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.provenance import commit, processor, today
 from sa_engine.automask.proposal_config import ProposalConfig, resolve_proposals
 from sa_engine.automask.proposer import Proposer
-from sa_engine.dataset.images import read_image
+from sa_engine.dataset.images.reading import read_image
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.file import build_detector, load_detector, read_detector_card
 from sa_engine.detection.network import Detector

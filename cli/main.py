@@ -11,19 +11,19 @@ from sa_engine.version import __version__
 
 # name -> (module, one line for the overview, which must not import the module to be shown)
 COMMANDS = {
-    "auto": ("auto_command", "Make masks for a folder of photographs, without people (stage 3)."),
-    "semi": ("semi_command", "Propose masks for people to correct, by a box detector (stage 2)."),
-    "import": ("import_command", "Turn masks that people made into a dataset (stage 1)."),
-    "export": ("export_command", "Write a dataset in another tool's format."),
-    "show": ("show_command", "Write pictures and a page of a dataset's masks to look through."),
-    "status": ("status_command", "Say how far a dataset is, and what failed."),
-    "verify": ("verify_command", "Check every byte, mask and count of a dataset."),
-    "merge": ("merge_command", "Unite datasets; images that are the same become one."),
-    "split": ("split_command", "Divide a dataset by image content, the same way every time."),
-    "train": ("train_command", "Train the promptable model on datasets."),
-    "loop": ("loop_command", "Gather, retrain, measure and promote, round by round."),
-    "evaluate": ("evaluate_command", "Measure a model on datasets: clicks, boxes, proposals."),
-    "model": ("model_command", "Show, list, convert and compare model files."),
+    "auto": ("auto", "Make masks for a folder of photographs, without people (stage 3)."),
+    "semi": ("semi", "Propose masks for people to correct, by a box detector (stage 2)."),
+    "import": ("import_", "Turn masks that people made into a dataset (stage 1)."),
+    "export": ("export", "Write a dataset in another tool's format."),
+    "show": ("show", "Write pictures and a page of a dataset's masks to look through."),
+    "status": ("status", "Say how far a dataset is, and what failed."),
+    "verify": ("verify", "Check every byte, mask and count of a dataset."),
+    "merge": ("merge", "Unite datasets; images that are the same become one."),
+    "split": ("split", "Divide a dataset by image content, the same way every time."),
+    "train": ("train.command", "Train the promptable model on datasets."),
+    "loop": ("loop", "Gather, retrain, measure and promote, round by round."),
+    "evaluate": ("evaluate.command", "Measure a model on datasets: clicks, boxes, proposals."),
+    "model": ("model.command", "Show, list, convert and compare model files."),
 }
 
 

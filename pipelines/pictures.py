@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sa_engine.dataset.images import read_rgb
-from sa_engine.dataset.inputs import read_source_bytes
+from sa_engine.dataset.images.reading import read_rgb
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus
+from sa_engine.dataset.sources.listing import read_source_bytes
 from sa_engine.errors import ImageError, UsageError
 from sa_engine.report.gallery import GalleryEntry, gallery_page
 from sa_engine.report.overlay import overlay

@@ -43,7 +43,7 @@ def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSe
         pytest.importorskip(package)
     # The proxies of a machine would stand between us and it.
     inherited = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}
-    program = Path(__file__).with_name("object_server.py")
+    program = Path(__file__).with_name("support") / "object_server.py"
     log = (tmp_path_factory.mktemp("store") / "log").open("wb")
     with subprocess.Popen(
         [sys.executable, program],

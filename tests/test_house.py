@@ -38,6 +38,14 @@ def source_files() -> list[Path]:
     )
 
 
+def module_name(path: Path) -> str:
+    """The name that a file has when it is installed."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] != "sa_engine":
+        parts = ("sa_engine", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def floor_of(path: Path) -> str | None:
     parts = path.relative_to(ROOT).parts
     name = parts[1] if parts[0] == "sa_engine" and len(parts) > 2 else parts[0]
@@ -58,9 +66,7 @@ def test_packages_listed_are_the_folders_on_disk() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = config["options"]["packages"].split()
-    folders = {"sa_engine", "sa_engine.cli", "sa_engine.pipelines"} | {
-        f"sa_engine.{path.parent.name}" for path in (ROOT / "sa_engine").glob("*/__init__.py")
-    }
+    folders = {module_name(path) for path in source_files() if path.name == "__init__.py"}
     assert listed == sorted(listed)
     assert set(listed) == folders
 

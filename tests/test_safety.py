@@ -12,17 +12,17 @@ import torch
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.shards import ShardWriter
-from sa_engine.dataset.sources import Source
+from sa_engine.dataset.shards.writer import ShardWriter
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import TrainingError, UsageError
 from sa_engine.model.checkpoint import read_card
 from sa_engine.model.weights import bundled_model
-from sa_engine.pipelines.assisted_manual import ImportRun, run_import
-from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.stages.manual import ImportRun, run_import
 from sa_engine.training.state import load_state
 from tests.dataset.conftest import mask, png, png_record
-from tests.formats import test_coco
-from tests.formats.drawing import save_picture
+from tests.formats.readers import test_coco
+from tests.support.drawing import save_picture
 from tests.test_house import ROOT, imported_modules, source_files
 
 RUN_CODE = {"cPickle", "dill", "joblib", "marshal", "shelve", "scipy.io"}
@@ -54,12 +54,12 @@ def test_no_module_that_runs_code_or_fetches_is_used() -> None:
     for path in source_files():
         modules = set(imported_modules(path))
         assert not modules & (RUN_CODE | FETCH), path
-        if path.relative_to(ROOT).as_posix() != "sa_engine/dataset/object_store.py":
+        if path.relative_to(ROOT).as_posix() != "sa_engine/dataset/folder/object_store.py":
             assert not modules & STORES, path
 
 
 def test_xml_is_read_by_hardened_parsers_alone() -> None:
-    # Types, and spelling for writing; `tests/formats/test_cvat.py` has the bombs.
+    # Types, and spelling for writing; `tests/formats/readers/test_cvat.py` has the bombs.
     harmless = {"Element", "ParseError", "escape", "quoteattr"}
     for path in source_files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -27,9 +27,9 @@ from sa_engine.dataset.combine import split
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.masks import rle
-from sa_engine.pipelines.assisted_manual import ImportRun, run_import
-from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
-from sa_engine.training.scenes import Rgb, SceneConfig, render_scene
+from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.stages.manual import ImportRun, run_import
+from sa_engine.training.data.scenes import Rgb, SceneConfig, render_scene
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "images"
 SHARES = {"heldout": 0.2, "unlabelled": 0.2, "stage2": 0.4}

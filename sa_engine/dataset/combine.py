@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sa_engine.dataset.duplicates import plan_merge
-from sa_engine.dataset.leases import claim
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
-from sa_engine.dataset.shards import ShardWriter, clear_scratch, pending_shards
-from sa_engine.dataset.sources import SourceList
+from sa_engine.dataset.shards.claims import claim
+from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, pending_shards
+from sa_engine.dataset.sources.source_list import SourceList
 from sa_engine.errors import UsageError
 
 _POLL_S = 1.0

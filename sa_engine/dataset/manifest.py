@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sa_engine.dataset.frozen import (
+from sa_engine.dataset.folder.base import Folder, open_folder
+from sa_engine.dataset.folder.layout import SPARE_INPUTS, SPARE_MANIFEST
+from sa_engine.dataset.folder.sealed import canonical, seal, unseal
+from sa_engine.dataset.records import Stage
+from sa_engine.dataset.sources.frozen import (
     INPUTS_NAME,
     describe_difference,
     freeze,
     lacks_only_vanished,
 )
-from sa_engine.dataset.records import Stage
-from sa_engine.dataset.scratch import SPARE_INPUTS, SPARE_MANIFEST
-from sa_engine.dataset.sealed import canonical, seal, unseal
-from sa_engine.dataset.sources import Source, SourceList
-from sa_engine.dataset.storage import Folder, open_folder
+from sa_engine.dataset.sources.source_list import Source, SourceList
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 from sa_engine.version import __version__
 

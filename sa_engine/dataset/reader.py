@@ -10,19 +10,20 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sa_engine.dataset import images, rows, sa1b
-from sa_engine.dataset.frozen import FrozenInputs
+from sa_engine.dataset.folder.base import Folder, explain_read, open_folder
+from sa_engine.dataset.folder.sealed import canonical
+from sa_engine.dataset.images import reading
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
-from sa_engine.dataset.sealed import canonical
-from sa_engine.dataset.stats import (
+from sa_engine.dataset.shards import rows, sa1b_json
+from sa_engine.dataset.shards.stats import (
     ShardStats,
     complete_shards,
     parquet_name,
     read_stats,
     tar_name,
 )
-from sa_engine.dataset.storage import Folder, explain_read, open_folder
+from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 _SHARDS_HELD = 32
@@ -136,7 +137,7 @@ class Dataset:
         """The image's pixels, (H, W, 3) uint8, as its masks were made on them."""
         # It was under the limit when it was stored, whatever the limit was then.
         limit = max(1, record.width * record.height)
-        return images.read_rgb(self.read_image_bytes(record), max_pixels=limit)
+        return reading.read_rgb(self.read_image_bytes(record), max_pixels=limit)
 
     def stats(self, shard_index: int) -> ShardStats:
         """The stats of a complete shard."""
@@ -171,7 +172,7 @@ class Dataset:
         masks: tuple[MaskRecord, ...] = ()
         if span is not None:
             try:
-                masks = sa1b.decode_annotations(self._read_span(shard_index, span))
+                masks = sa1b_json.decode_annotations(self._read_span(shard_index, span))
             except (ValueError, KeyError, TypeError) as error:
                 raise DamagedError(
                     f"{self._folder.url}/{tar_name(shard_index)}: the JSON of image "

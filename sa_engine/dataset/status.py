@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sa_engine.dataset.leases import Holder, holders
+from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
-from sa_engine.dataset.shards import journaled
-from sa_engine.dataset.stats import failure_reason
-from sa_engine.dataset.storage import open_folder
+from sa_engine.dataset.shards.claims import Holder, holders
+from sa_engine.dataset.shards.stats import failure_reason
+from sa_engine.dataset.shards.writer import journaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from sa_engine.dataset.frozen import INPUTS_NAME, FrozenInputs
+from sa_engine.dataset.folder.base import Folder, open_folder, sha256_of
+from sa_engine.dataset.folder.layout import SPARE_INPUTS, SPARE_MANIFEST
+from sa_engine.dataset.folder.spares import spare_problems
 from sa_engine.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
-from sa_engine.dataset.scratch import SPARE_INPUTS, SPARE_MANIFEST
-from sa_engine.dataset.shard_check import Problem, ShardCheck
-from sa_engine.dataset.sources import SourceList
-from sa_engine.dataset.spares import spare_problems
-from sa_engine.dataset.stats import (
+from sa_engine.dataset.shards.check import Problem, ShardCheck
+from sa_engine.dataset.shards.stats import (
     FileSum,
     parquet_name,
     read_stats,
     stats_name,
     tar_name,
 )
-from sa_engine.dataset.storage import Folder, open_folder, sha256_of
+from sa_engine.dataset.sources.frozen import INPUTS_NAME, FrozenInputs
+from sa_engine.dataset.sources.source_list import SourceList
 from sa_engine.errors import DamagedError, DatasetError
 
 COMPANIONS = frozenset({"import-report.json"})

@@ -8,16 +8,16 @@ from typing import Any
 
 from sa_engine.errors import AnnotationError, UsageError
 from sa_engine.formats.base import AnnotationSource
-from sa_engine.formats.bsds import BsdsSource
-from sa_engine.formats.coco import CocoSource
-from sa_engine.formats.cvat import CvatSource
-from sa_engine.formats.datumaro import DatumaroSource
-from sa_engine.formats.jsonfile import JsonFile
-from sa_engine.formats.label_images import DavisSource, LabelImageSource, VocSource
-from sa_engine.formats.label_studio import LabelStudioSource
-from sa_engine.formats.labelme import LabelmeSource
-from sa_engine.formats.sa1b import Sa1bSource
-from sa_engine.formats.yolo import YoloSource
+from sa_engine.formats.codecs.jsonfile import JsonFile
+from sa_engine.formats.readers.bsds import BsdsSource
+from sa_engine.formats.readers.coco import CocoSource
+from sa_engine.formats.readers.cvat import CvatSource
+from sa_engine.formats.readers.datumaro import DatumaroSource
+from sa_engine.formats.readers.label_images import DavisSource, LabelImageSource, VocSource
+from sa_engine.formats.readers.label_studio import LabelStudioSource
+from sa_engine.formats.readers.labelme import LabelmeSource
+from sa_engine.formats.readers.sa1b import Sa1bSource
+from sa_engine.formats.readers.yolo import YoloSource
 
 _HEAD_BYTES = 4096
 _LOOKED_AT = 2000

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from sa_engine.dataset.records import Stage
-from sa_engine.formats import geometry
 from sa_engine.formats.base import Box
+from sa_engine.formats.codecs import geometry
 
 _DEEPEST = 30
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sa_engine.dataset.sources import SourceList, label
+from sa_engine.dataset.sources.source_list import SourceList, label
 from sa_engine.formats.base import ListedImage
 from sa_engine.formats.reasons import Loss, Repair
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.errors import UsageError
-from sa_engine.training.detector_report import DetectorReport
+from sa_engine.training.detector.report import DetectorReport
 
 
 @dataclass(frozen=True, slots=True)

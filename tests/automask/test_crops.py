@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sa_engine.automask.crops import Crop, crop_boxes, is_cut
-from tests.torchvision_stand_in import import_segment_anything
+from tests.support.torchvision_stand_in import import_segment_anything
 
 import_segment_anything()
 from segment_anything.utils import amg  # noqa: E402

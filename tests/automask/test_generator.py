@@ -19,7 +19,7 @@ from sa_engine.masks.rle import Rle
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model, list_models
-from tests.automask.reference import reference_records, reference_sam
+from tests.support.reference import reference_records, reference_sam
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from sa_engine.masks import boxes as box_algebra
 from sa_engine.masks import rle
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.sam import Sam
-from tests.small_sam import small_sam
+from tests.support.small_sam import small_sam
 
 EVERYTHING = ProposalConfig(
     box_score_thresh=0.0,

@@ -10,7 +10,7 @@ from sa_engine.cli.main import main
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import read_card, save_checkpoint
 from sa_engine.model.variants import build_sam
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 Run = Callable[..., tuple[int, str]]
 

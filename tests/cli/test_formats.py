@@ -7,8 +7,8 @@ import pytest
 
 from sa_engine.cli.main import main
 from tests.cli.conftest import Run
-from tests.formats import test_coco, test_label_studio
-from tests.formats.drawing import save_picture
+from tests.formats.readers import test_coco, test_label_studio
+from tests.support.drawing import save_picture
 
 
 @pytest.fixture

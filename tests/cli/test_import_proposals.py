@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sa_engine.pipelines.exporting import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 from tests.cli.conftest import Run
-from tests.formats.drawing import save_picture
-from tests.pipelines.test_corrections import correct_label_studio, write_proposals
+from tests.pipelines.stages.test_corrections import correct_label_studio, write_proposals
+from tests.support.drawing import save_picture
 
 
 def test_corrected_proposals_are_told_by_image(sa_engine: Run, tmp_path: Path) -> None:

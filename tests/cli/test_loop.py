@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.cli.main import main
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 CONFIG = """
 out = "out"

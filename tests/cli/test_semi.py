@@ -9,7 +9,7 @@ import pytest
 from sa_engine.cli.main import main
 from sa_engine.dataset.reader import Dataset
 from sa_engine.detection.file import read_detector_card
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 SMALL = ["--batch-images", "2", "--views", "1", "--channels", "8", "--head-layers", "1"]
 

@@ -10,7 +10,7 @@ import torch
 
 from sa_engine.model.checkpoint import read_card
 from tests.cli.conftest import Run
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 SMALL = (
     *("--recipe", "scratch", "--image-size", "32", "--batch-images", "2"),

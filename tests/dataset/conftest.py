@@ -12,8 +12,8 @@ from PIL import Image
 
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
-from sa_engine.dataset.shards import ShardWriter, clear_scratch, pending_shards
-from sa_engine.dataset.sources import Source
+from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, pending_shards
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.masks import rle
 
 Maker = Callable[..., Path]

@@ -8,8 +8,8 @@ from sa_engine.dataset.combine import MergeReport, merge, split
 from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
-from sa_engine.dataset.shards import ShardWriter, clear_scratch
-from sa_engine.dataset.sources import Source
+from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import DatasetError, UsageError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sa_engine.dataset.inputs import list_sources
+from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.manifest import (
     Manifest,
     ModelRef,
@@ -15,8 +15,8 @@ from sa_engine.dataset.manifest import (
     read_manifest,
 )
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.sources import Source
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.sources.listing import list_sources
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 SOURCES = [Source(f"/photos/{k}.jpg", f"{k}.jpg") for k in range(10)]

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.manifest import open_output, read_manifest
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus
-from sa_engine.dataset.shards import discard_shard
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.shards.writer import discard_shard
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 
 Maker = Callable[..., Path]

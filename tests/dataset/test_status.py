@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from sa_engine.dataset.leases import claim
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.shards import ShardWriter
-from sa_engine.dataset.sources import Source
+from sa_engine.dataset.shards.claims import claim
+from sa_engine.dataset.shards.writer import ShardWriter
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.status import failed_images, read_status
 from tests.dataset.conftest import image_record
 

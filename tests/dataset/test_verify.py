@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from sa_engine.dataset.folder.base import LocalFolder
+from sa_engine.dataset.folder.sealed import seal, unseal
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
-from sa_engine.dataset.sealed import seal, unseal
-from sa_engine.dataset.shards import ShardWriter, discard_shard
-from sa_engine.dataset.sources import Source
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.shards.writer import ShardWriter, discard_shard
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import Problem, damaged_shards, verify
 from sa_engine.errors import DatasetError, UsageError
 from sa_engine.masks.rle import Rle

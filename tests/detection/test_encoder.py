@@ -9,7 +9,7 @@ from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from sa_engine.model.vit import Vit
-from tests.small_sam import small_sam
+from tests.support.small_sam import small_sam
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from sa_engine.model.weights import list_models
-from tests.small_sam import small_sam
+from tests.support.small_sam import small_sam
 
 NET = DetectorConfig(channels=8, head_layers=1)
 

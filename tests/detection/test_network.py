@@ -7,7 +7,7 @@ from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encode
 from sa_engine.detection.file import build_detector
 from tests.detection.test_encoder import small_vit
-from tests.small_sam import small_sam
+from tests.support.small_sam import small_sam
 
 
 @pytest.mark.parametrize("plain_vit", [False, True])

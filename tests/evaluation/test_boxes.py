@@ -11,7 +11,7 @@ from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.boxes import PictureBoxes, box_scores, evaluate_boxes, found_objects
 from sa_engine.masks import rle
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 
 def mask(x: int, y: int, width: int, height: int, *, iscrowd: bool = False) -> MaskRecord:

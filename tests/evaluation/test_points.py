@@ -23,7 +23,7 @@ from sa_engine.evaluation.points import (
 from sa_engine.evaluation.results import read_rows, write_rows
 from sa_engine.evaluation.segmenters import Answer, BoxXyxy
 from sa_engine.masks import rle
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.evaluation.thresholds import JudgedImage, judge, play_through, recommend
-from tests.scene_datasets import write_scenes
+from tests.support.scene_datasets import write_scenes
 
 # Three masks far apart and a duplicate of the first that the model likes less. The first two are
 # known objects, the third is a mistake with a predicted IoU of 0.5; one known object is missed.

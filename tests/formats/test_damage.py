@@ -19,7 +19,7 @@ from sa_engine.formats.convert import convert
 from sa_engine.formats.detect import Format, detect_format, open_annotations
 from sa_engine.formats.frames import Orientation
 from sa_engine.formats.reasons import Tally
-from tests.formats import (
+from tests.formats.readers import (
     test_bsds,
     test_coco,
     test_cvat,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from sa_engine.errors import AnnotationError, UsageError
-from sa_engine.formats.coco import CocoSource
 from sa_engine.formats.detect import Format, detect_format, open_annotations
-from tests.formats import test_coco
-from tests.formats.drawing import save_picture
+from sa_engine.formats.readers.coco import CocoSource
+from tests.formats.readers import test_coco
+from tests.support.drawing import save_picture
 
 
 def test_a_folder_with_one_annotation_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sa_engine.formats.frames import (
     turn_mask,
 )
 from sa_engine.masks.rle import bbox_xywh, decode, encode
-from tests.formats.drawing import save_picture
+from tests.support.drawing import save_picture
 
 L_SHAPE = np.array(
     [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sa_engine.dataset.inputs import list_sources
+from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.formats.base import ListedImage
 from sa_engine.formats.names import Found, ImageNames, safe_parts
 from sa_engine.formats.reasons import Loss

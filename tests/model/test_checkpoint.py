@@ -17,7 +17,7 @@ from sa_engine.model.checkpoint import (
 )
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import VIT_SIZES, VitSize, build_sam
-from tests.model.weights import randomise
+from tests.support.weights import randomise
 
 SIZE = 128
 CARD = ModelCard(name="small", variant="vit_t", image_size=SIZE, data=("scenes",))

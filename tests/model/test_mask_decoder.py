@@ -4,8 +4,8 @@ from torch import Tensor
 
 from sa_engine.model import mask_decoder
 from sa_engine.model.mask_decoder import MaskDecoder, prompts_per_chunk
-from tests.model.plain_decoder import PlainDecoder
-from tests.model.weights import randomise
+from tests.support.plain_decoder import PlainDecoder
+from tests.support.weights import randomise
 
 GRID_HW = (8, 6)
 TOLERANCE = 1e-5

@@ -6,7 +6,7 @@ import torch
 
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.variants import build_sam
-from tests.model.weights import randomise
+from tests.support.weights import randomise
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -4,7 +4,7 @@ import torch
 
 from sa_engine.model.prompt_encoder import FourierPositions, PromptEncoder
 from sa_engine.model.prompts import Prompts
-from tests.model.weights import randomise
+from tests.support.weights import randomise
 
 
 def encoder() -> PromptEncoder:

@@ -18,8 +18,8 @@ from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import VIT_SIZES, build_sam
 from sa_engine.model.vit import Vit
-from tests.model.weights import randomise
-from tests.torchvision_stand_in import import_segment_anything
+from tests.support.torchvision_stand_in import import_segment_anything
+from tests.support.weights import randomise
 
 TOLERANCE = 1e-4
 SIZE = 256

@@ -4,7 +4,7 @@ import torch
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
-from tests.model.weights import randomise
+from tests.support.weights import randomise
 
 
 @pytest.fixture(scope="module")

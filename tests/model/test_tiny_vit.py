@@ -10,7 +10,7 @@ from torch import Tensor
 from sa_engine.model import strips
 from sa_engine.model.tiny_vit import TinyVit
 from sa_engine.model.variants import build_sam
-from tests.model.weights import randomise
+from tests.support.weights import randomise
 
 WIDTHS, HEADS, WINDOWS, DEPTHS = (64, 128, 160, 320), (2, 4, 5, 10), (7, 7, 14, 7), (2, 2, 6, 2)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sa_engine.dataset.inputs import list_sources
+from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.storage import LocalFolder
+from sa_engine.dataset.sources.listing import list_sources
 
 
 @pytest.fixture

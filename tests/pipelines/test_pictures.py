@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.storage import LocalFolder
-from sa_engine.pipelines.local import run_here
 from sa_engine.pipelines.pictures import write_pictures
-from sa_engine.pipelines.work import Reading
-from tests.pipelines.annotators import Bright
+from sa_engine.pipelines.run.start import run_here
+from sa_engine.pipelines.run.worker import Reading
+from tests.support.annotators import Bright
 
 Begin = Callable[[str], LocalFolder]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rotten_corpus import MAX_PIXELS, build
-from sa_engine.dataset.inputs import list_sources
-from sa_engine.pipelines.one_image import Reading, load
+from sa_engine.dataset.sources.listing import list_sources
+from sa_engine.pipelines.run.one_image import Reading, load
 
 
 def test_every_file_is_read_right_or_has_one_reason(tmp_path: Path) -> None:

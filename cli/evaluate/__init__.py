@@ -1,0 +1,1 @@
+"""`sa-engine evaluate` and its subcommands."""

@@ -1,0 +1,1 @@
+"""`sa-engine model` and its subcommands."""

@@ -1,0 +1,76 @@
+"""`sa-engine semi`: photographs in, proposals for annotators out (stage 2)."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sa_engine.automask.proposal_config import ProposalConfig
+from sa_engine.cli.shared.options import (
+    GroupedCommand,
+    images_option,
+    model_options,
+    option,
+    option_names,
+    options_from,
+    out_option,
+    run_options,
+    storing_options,
+    take,
+)
+from sa_engine.cli.shared.places import PLACE, WEIGHTS
+from sa_engine.cli.shared.progress import RunBar, report_run
+from sa_engine.cli.shared.workers import take_workers
+from sa_engine.pipelines.run.worker import Reading
+from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
+
+
+@click.command(
+    "semi",
+    cls=GroupedCommand,
+    epilog="Example:  sa-engine semi --images photographs/ --detector detector.safetensors "
+    "--out proposals/",
+)
+@images_option
+@out_option
+@click.option(
+    "--existing",
+    type=PLACE,
+    help="A dataset of masks that are there already: what repeats one of them is not proposed. "
+    "Images are matched by content, then by name.",
+)
+@option(
+    "--detector",
+    group="Model",
+    type=WEIGHTS,
+    help="A detector's file, trained on the very model that is used here.  [default: the one that "
+    "comes with the engine for this image encoder, if there is one]",
+)
+@model_options
+@options_from(ProposalConfig, group="Proposals")
+@storing_options
+@run_options
+def command(images: str, out: Path | str, **options: Any) -> int:
+    """Propose masks for people to correct: a detector's boxes prompt the model.
+
+    Masks of well-scored boxes that the model is sure of (predicted IoU), that are stable and that
+    repeat neither each other nor what --existing holds are written as a dataset of stage
+    "semi-automatic". `sa-engine export` gives them to an annotation tool, prefilled. The same
+    command again continues an interrupted run.
+
+    Exit status: 0 all done; 1 engine error; 2 usage; 3 done, but some images failed; 130
+    interrupted, to be continued.
+    """
+    chosen = take(options, option_names(ProposalConfig))
+    workers = take_workers(options)
+    run = SemiAutomaticRun(
+        images=images,
+        out=out,
+        proposal_options={name: value for name, value in chosen.items() if value is not None},
+        reading=Reading(**take(options, ["max_pixels", "shortest_side", "keep_images"])),
+        workers=workers,
+        **options,
+    )
+    with RunBar("semi") as bar:
+        summary = run_semi_automatic(run, progress=bar)
+    return report_run(summary)

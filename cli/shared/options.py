@@ -1,0 +1,258 @@
+"""Options that several commands share, and help that shows options by group."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import Field, fields
+from enum import Enum
+from typing import Any, TypeVar, get_args
+
+import click
+
+from sa_engine.cli.shared.places import PLACE, WEIGHTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class GroupedOption(click.Option):
+    """An option that is shown under a heading of the command's help."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        self.group = group
+        super().__init__(*args, **kwargs)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists options under the headings that they name."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if not isinstance(parameter, click.Option):
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                group = parameter.group if isinstance(parameter, GroupedOption) else "Options"
+                sections.setdefault(group, []).append(record)
+        plain = sections.pop("Options", [])
+        for title, records in [*sections.items(), ("Options", plain)]:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option(*names: str, group: str, **settings: Any) -> Callable[[F], F]:
+    """A click option shown under `group`."""
+    return click.option(*names, cls=GroupedOption, group=group, **settings)
+
+
+def all_of(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several option decorators as one, shown in the order given."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+model_options = all_of(
+    option(
+        "--model",
+        "model",
+        group="Model",
+        metavar="NAME",
+        help="A model that comes with the engine (`sa-engine model list`).  [default: vit_t]",
+    ),
+    option(
+        "--checkpoint",
+        group="Model",
+        type=WEIGHTS,
+        help="A weights file instead: the engine's safetensors or a public SAM .pth.",
+    ),
+    option(
+        "--device",
+        group="Model",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        show_default=True,
+        help="Where the model runs; auto takes a GPU when there is one.",
+    ),
+    option(
+        "--precision",
+        group="Model",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Arithmetic of the model; auto takes the fastest that the hardware has.",
+    ),
+)
+
+images_option = click.option(
+    "--images",
+    required=True,
+    help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images; "
+    "or the URL of any of these (s3://, gs://).",
+)
+
+out_option = click.option(
+    "--out",
+    required=True,
+    type=PLACE,
+    help="The dataset's folder or URL; the same command again continues it.",
+)
+
+keeping_options = all_of(
+    option(
+        "--images-per-shard",
+        group="Storing",
+        type=click.IntRange(min=1),
+        default=1000,
+        show_default=True,
+        help="Images of each shard.",
+    ),
+    option(
+        "--no-images",
+        "keep_images",
+        group="Storing",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Store annotations alone.",
+    ),
+    option(
+        "--max-pixels",
+        group="Storing",
+        type=click.IntRange(min=1),
+        default=200_000_000,
+        show_default=True,
+        help="Images of more pixels are recorded as failed.",
+    ),
+)
+
+storing_options = all_of(
+    keeping_options,
+    option(
+        "--shortest-side",
+        group="Storing",
+        type=click.IntRange(min=1),
+        help="Downsize images whose shortest side is longer, pixels; SA-1B has 1500.",
+    ),
+)
+
+run_options = all_of(
+    option(
+        "--limit",
+        group="Run",
+        type=click.IntRange(min=1),
+        help="Only the first so many images of the sorted list.",
+    ),
+    option(
+        "--workers",
+        group="Run",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes on this machine; with several GPUs each takes the next one.",
+    ),
+    option(
+        "--shard-index",
+        group="Run",
+        type=click.IntRange(min=0),
+        help="Of the jobs that share this output, the number of this one, from 0.",
+    ),
+    option(
+        "--num-shards",
+        group="Run",
+        type=click.IntRange(min=1),
+        help="How many jobs share this output; each does its part of the shards.",
+    ),
+    option(
+        "--max-failures",
+        group="Run",
+        type=click.IntRange(min=0),
+        help="Stop as soon as more images than this have failed.",
+    ),
+    option(
+        "--retry-failed",
+        group="Run",
+        is_flag=True,
+        help="Try the images again that failed in earlier runs; all others stay as they are.",
+    ),
+    option(
+        "--repair",
+        group="Run",
+        is_flag=True,
+        help="First check the bytes of complete shards, and make damaged ones anew.",
+    ),
+)
+
+
+def options_from(config: type, group: str) -> Callable[[F], F]:
+    """One option for each field of a config dataclass that can be given on a command line.
+
+    Help is the field's paragraph in the class's docstring, the default is the dataclass's own: both
+    live once. An option that is not given is None: the choice stays with the config.
+    """
+    texts = field_texts(config)
+    decorators = [
+        _option_from(field, texts[field.name], group)
+        for field in fields(config)
+        if _kind(field) is not None
+    ]
+    return all_of(*decorators)
+
+
+def option_names(config: type) -> list[str]:
+    """The fields for which `options_from` makes an option."""
+    return [field.name for field in fields(config) if _kind(field) is not None]
+
+
+def field_texts(config: type) -> dict[str, str]:
+    """What a config's docstring says of each field ("name: text", further lines indented)."""
+    texts: dict[str, str] = {}
+    names = {field.name for field in fields(config)}
+    current = None
+    for line in inspect.getdoc(config).__str__().splitlines():
+        name, colon, text = line.partition(": ")
+        if colon and name in names:
+            current = name
+            texts[name] = text
+        elif current and line.startswith("    "):
+            texts[current] += " " + line.strip()
+        else:
+            current = None
+    return texts
+
+
+def _option_from(field: Field[Any], text: str, group: str) -> Callable[[F], F]:
+    default = field.default
+    shown = ""
+    if isinstance(default, int | float | Enum):
+        value = default.value if isinstance(default, Enum) else f"{default:.4g}"
+        shown = f"  [default: {value}]"
+    return option(
+        "--" + field.name.replace("_", "-"),
+        field.name,
+        group=group,
+        type=_kind(field),
+        default=None,
+        help=text[:1].upper() + text[1:] + shown,
+    )
+
+
+def _kind(field: Field[Any]) -> Any:
+    """The click type of a field's values; None if a command line cannot give them."""
+    kinds = get_args(field.type) or (field.type,)
+    (kind, *others) = [each for each in kinds if each is not type(None)]
+    if others or (kind not in (int, float) and not _is_enum(kind)):
+        return None
+    return click.Choice([each.value for each in kind]) if _is_enum(kind) else kind
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Move the named values out of a command's options."""
+    return {name: options.pop(name) for name in names}

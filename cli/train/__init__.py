@@ -1,0 +1,1 @@
+"""`sa-engine train` and its subcommands."""

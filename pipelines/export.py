@@ -1,0 +1,160 @@
+"""From a dataset to other tools' formats. What a format cannot hold is counted, mask by mask."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import ImageRecord, ImageStatus
+from sa_engine.errors import DatasetError, UsageError
+from sa_engine.formats.reasons import Lossy, Note, Tally
+from sa_engine.formats.writers.base_writer import (
+    ExportedImage,
+    Filter,
+    Names,
+    Survey,
+    Writer,
+    survey_of,
+)
+from sa_engine.formats.writers.coco_instances import CocoWriter
+from sa_engine.formats.writers.image_files import LabelmeWriter, MapWriter, Sa1bWriter, YoloWriter
+from sa_engine.formats.writers.tools import CvatWriter, LabelStudioWriter
+from sa_engine.pipelines.stages.manual import read_report
+
+
+class OutFormat(StrEnum):
+    """The formats that can be exported, by their names on the command line."""
+
+    COCO = "coco"
+    YOLO_SEG = "yolo-seg"
+    LABELME = "labelme"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+    MASKS = "masks"
+    SA_1B = "sa-1b"
+
+
+_WRITERS: Mapping[OutFormat, Callable[[Path, Survey], Writer]] = {
+    OutFormat.COCO: CocoWriter,
+    OutFormat.YOLO_SEG: YoloWriter,
+    OutFormat.LABELME: LabelmeWriter,
+    OutFormat.CVAT: CvatWriter,
+    OutFormat.LABEL_STUDIO: LabelStudioWriter,
+    OutFormat.MASKS: MapWriter,
+    OutFormat.SA_1B: Sa1bWriter,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRun:
+    """What `run_export` is told.
+
+    dataset: a complete dataset's folder or URL.
+    out: a folder that is not there yet, or is empty; for COCO also a file's name that ends in
+        .json, to which the annotations alone are written.
+    filter: which masks are written.
+    with_images: write the pictures too, where the dataset holds them.
+    polygons: for COCO, write masks without holes as polygons.
+    """
+
+    dataset: Path | str
+    out: Path
+    format: OutFormat
+    filter: Filter = field(default_factory=Filter)
+    with_images: bool = True
+    polygons: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    """What an export wrote, and what its masks lost."""
+
+    num_images: int
+    num_masks: int
+    num_left_out: int
+    losses: Tally
+
+
+def run_export(
+    run: ExportRun, *, progress: Callable[[int, int], None] | None = None
+) -> ExportSummary:
+    """Write a dataset in another format. The folder appears when it is whole.
+
+    progress: called with (images done, images in all).
+    Raises UsageError for paths or options that cannot work, DatasetError for an incomplete dataset
+    or a folder that cannot be written.
+    """
+    if run.polygons and run.format is not OutFormat.COCO:
+        raise UsageError(f"polygons can be chosen for coco alone, not for {run.format.value}")
+    dataset = Dataset(run.dataset)
+    _check_empty(run.out)
+    partial = run.out.absolute().parent / f".{run.out.name}.{os.getpid()}.partial"
+    try:
+        partial.mkdir(parents=True)
+        summary = _write(run, dataset, partial, progress)
+        single = run.format is OutFormat.COCO and run.out.suffix == ".json"
+        (partial / "instances.json" if single else partial).replace(run.out)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write {run.out}: {error.strerror or error}: free space or get permission "
+            "there, and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return summary
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already: choose a new or empty folder for --out")
+
+
+def _write(
+    run: ExportRun, dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None
+) -> ExportSummary:
+    survey = survey_of(
+        map(run.filter.apply, dataset.images(status=ImageStatus.OK)),
+        _source_categories(dataset),
+    )
+    writer: Writer
+    if run.format is OutFormat.COCO:
+        writer = CocoWriter(folder, survey, polygons=run.polygons)
+    else:
+        writer = _WRITERS[run.format](folder, survey)
+    names, losses = Names(), Tally()
+    num_images = num_masks = left_out = 0
+    for position, record in enumerate(dataset.images(), start=1):
+        if record.status is ImageStatus.OK:
+            image = _exported(run, dataset, record, names)
+            left_out += len(record.annotations) - len(image.record.annotations)
+            writer.add(image, losses)
+            num_images += 1
+            num_masks += len(image.record.annotations)
+        else:
+            losses.add(Note(Lossy.IMAGE_FAILED, record.source, of_images=True))
+        if progress is not None:
+            progress(position, len(dataset))
+    writer.finish()
+    return ExportSummary(num_images, num_masks, left_out, losses)
+
+
+def _exported(run: ExportRun, dataset: Dataset, record: ImageRecord, names: Names) -> ExportedImage:
+    kept = [place for place, mask in enumerate(record.annotations) if run.filter.passes(mask)]
+    only_json = run.format is OutFormat.COCO and run.out.suffix == ".json"
+    has_image = run.with_images and not only_json and dataset.has_image(record)
+    return ExportedImage(
+        record=run.filter.apply(record),
+        name=names.of(record),
+        mask_ids=tuple(record.mask_id(place) for place in kept),
+        load=(lambda: dataset.read_image_bytes(record)) if has_image else None,
+    )
+
+
+def _source_categories(dataset: Dataset) -> list[Mapping[str, Any]]:
+    report = read_report(dataset.folder)
+    categories = report.get("categories") if report else None
+    return [each for each in categories or () if isinstance(each, dict)]

@@ -1,0 +1,1 @@
+"""The loop: rounds of gathering, training, measuring and promoting."""

@@ -1,0 +1,1 @@
+"""How any stage's images are worked through: workers, shards, watching, stopping, repair."""

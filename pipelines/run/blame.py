@@ -1,0 +1,87 @@
+"""Images that killed the worker that had them in hand: counted, and in the end passed over.
+
+A worker may also be killed from outside, which is no image's fault. Deaths by a fault of the
+program (a segmentation fault, say) are blamed on the image; SIGKILL only if the kernel's
+out-of-memory killer was at work meanwhile.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+from sa_engine.dataset.folder.base import Folder, explain_write, write_synced
+
+MAX_KILLS = 2
+"""Workers that an image may kill before it is recorded as failed."""
+
+KILLED_WORKER = "killed-worker"
+"""The reason that stands in its record then."""
+
+FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
+)
+
+
+class OutOfMemoryKills:
+    """Whether the kernel's out-of-memory killer was at work since it was last asked."""
+
+    def __init__(self) -> None:
+        self._seen = _oom_kills()
+
+    def any_new(self) -> bool:
+        """Asks, and remembers."""
+        before, self._seen = self._seen, _oom_kills()
+        return self._seen > before
+
+
+def is_fault(exit_code: int | None, oom_kills: OutOfMemoryKills) -> bool:
+    """Whether a worker that ended with this exit code died of what it was doing.
+
+    exit_code: as `multiprocessing` has it: negative for a signal.
+    """
+    if exit_code is None or exit_code >= 0:
+        return True
+    if -exit_code == signal.SIGKILL:
+        return oom_kills.any_new()
+    return -exit_code in FAULTS
+
+
+def blame(folder: Folder, shard_index: int, image_id: int) -> None:
+    """Count a death against the image that was in hand."""
+    kills = read_blame(folder, shard_index)
+    kills[image_id] = kills.get(image_id, 0) + 1
+    path = _path(folder, shard_index)
+    temporary = path.with_suffix(".blame.tmp")
+    with explain_write(path):
+        write_synced(temporary, json.dumps(kills).encode("ascii"))
+        temporary.replace(path)
+
+
+def read_blame(folder: Folder, shard_index: int) -> dict[int, int]:
+    """Deaths by image id; empty for a shard in which nobody died."""
+    try:
+        content = json.loads(_path(folder, shard_index).read_bytes())
+        return {int(image_id): int(kills) for image_id, kills in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError):
+        # Half a file after a power cut: who died is not known, only that somebody did.
+        return {0: 1}
+
+
+def forget_blame(folder: Folder, shard_index: int) -> None:
+    """The shard is complete."""
+    _path(folder, shard_index).unlink(missing_ok=True)
+
+
+def _path(folder: Folder, shard_index: int) -> Path:
+    return folder.scratch / f"sa_{shard_index:06d}.blame"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

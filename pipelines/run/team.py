@@ -1,0 +1,226 @@
+"""The worker processes of a run on one machine: hired, heard, and replaced when they die.
+
+Workers are processes of their own even when there is one, so that whatever kills one of them (a
+decoder's segfault, the kernel's out-of-memory killer) costs one image and not the run.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from sa_engine.dataset.folder.base import Folder, open_folder
+from sa_engine.dataset.shards.stats import failure_reason
+from sa_engine.errors import InterruptedRun, SaEngineError
+from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
+from sa_engine.pipelines.run.events import ImageDone, ImageStarted
+from sa_engine.pipelines.run.one_image import Annotator, BrokenWorker, Reading
+from sa_engine.pipelines.run.signals import StopRequest, stop_on_signals
+from sa_engine.pipelines.run.watch import Watch
+from sa_engine.pipelines.run.worker import Part, Retry, work
+from sa_engine.pipelines.run.workers import Workers
+
+MAX_DEATHS = 5
+"""Deaths of a worker in a row, with no image finished between them, after which the run stops.
+
+An image that is passed over is not finished: where every image kills, something else is wrong."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a worker process is told."""
+
+    url: str
+    annotator: Annotator
+    reading: Reading
+    part: Part
+    number: int
+    retry: Retry
+
+
+@dataclass(slots=True)
+class _Member:
+    """A worker process, the end of its pipe, and what it was last seen with."""
+
+    number: int
+    process: SpawnProcess
+    pipe: Connection
+    in_hand: ImageStarted | None = None
+    finished: bool = False
+    last_words: str = ""
+
+
+class Team:
+    """The worker processes of a run."""
+
+    def __init__(
+        self, folder: Folder, annotator: Annotator, reading: Reading, workers: Workers
+    ) -> None:
+        self._folder, self._annotator, self._reading = folder, annotator, reading
+        self._workers = workers
+        self._context = multiprocessing.get_context("spawn")
+        self._members: list[_Member] = []
+        self._deaths = 0
+        self._oom_kills = OutOfMemoryKills()
+
+    def run(self, watch: Watch, stop: StopRequest) -> None:
+        """Until every worker says that nothing is left."""
+        retry = watch.retry()
+        self._members = [self._hire(number, retry) for number in range(self._workers.count)]
+        asked = False
+        while self._members:
+            if stop() and not asked:
+                asked = True
+                self._ask_to_stop()
+            for ready in wait([m.pipe for m in self._members], timeout=_TICK_S):
+                member = next(m for m in self._members if m.pipe is ready)
+                self._hear(member, watch, stopping=asked)
+        if asked:
+            raise InterruptedRun("the same command continues where it stopped")
+
+    def dismiss(self) -> None:
+        """Leave no process behind, whatever happened."""
+        self._ask_to_stop()
+        until = time.monotonic() + 10
+        for member in self._members:
+            member.process.join(max(0.0, until - time.monotonic()))
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.pipe.close()
+        self._members = []
+
+    def _hire(self, number: int, retry: Retry) -> _Member:
+        ours, theirs = self._context.Pipe(duplex=False)
+        order = _Order(
+            self._folder.url,
+            self._annotator,
+            self._reading,
+            self._workers.part,
+            number,
+            retry,
+        )
+        process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
+        with _threads_in_environment(max(1, (os.cpu_count() or 1) // self._workers.count)):
+            process.start()
+        theirs.close()
+        return _Member(number, process, ours)
+
+    def _hear(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
+        try:
+            message: Any = member.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(member, watch, stopping=stopping)
+            return
+        if isinstance(message, BrokenWorker):
+            member.last_words = f": {message}"
+        elif isinstance(message, BaseException):
+            member.finished = True
+            if not (stopping and isinstance(message, InterruptedRun)):
+                raise message
+        elif message is None:
+            member.finished = True
+        else:
+            if isinstance(message, ImageStarted):
+                member.in_hand = message
+            elif isinstance(message, ImageDone):
+                if member.in_hand is not None and member.in_hand.image_id == message.image_id:
+                    member.in_hand = None
+                if failure_reason(message.error) != KILLED_WORKER:
+                    self._deaths = 0
+            watch.see(message)
+
+    def _bury(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
+        """A worker's pipe has closed: it is done, or dead and to be replaced."""
+        member.process.join()
+        member.pipe.close()
+        self._members.remove(member)
+        if member.finished or stopping:
+            return
+        self._deaths += 1
+        if member.in_hand is not None and is_fault(member.process.exitcode, self._oom_kills):
+            blame(self._folder, member.in_hand.shard_index, member.in_hand.image_id)
+        if self._deaths >= MAX_DEATHS:
+            raise SaEngineError(
+                f"workers died {self._deaths} times without finishing an image, the last "
+                f"{_cause(member.process.exitcode)}{member.last_words}: give them more memory or "
+                "fewer --workers, and run the same command again"
+            )
+        self._members.append(self._hire(member.number, watch.retry()))
+
+    def _ask_to_stop(self) -> None:
+        for member in self._members:
+            if member.process.is_alive() and member.process.pid is not None:
+                os.kill(member.process.pid, signal.SIGTERM)
+
+
+def _serve(order: _Order, pipe: Connection) -> None:
+    """A worker process: does shards, and reports to its parent until that is gone."""
+    parent = os.getppid()
+    with stop_on_signals() as stop:
+
+        def orphaned_or_stopped() -> bool:
+            return stop() or os.getppid() != parent
+
+        def tell(message: object) -> None:
+            try:
+                pipe.send(message)
+            except OSError:
+                stop.ask()
+
+        try:
+            work(
+                open_folder(order.url),
+                order.annotator,
+                reading=order.reading,
+                report=tell,
+                stop=orphaned_or_stopped,
+                part=order.part,
+                number=order.number,
+                retry=order.retry,
+            )
+        except BrokenWorker as error:
+            # A death like any other: the image in hand is to blame, another process goes on.
+            tell(error)
+            pipe.close()
+            os._exit(1)
+        except SaEngineError as error:
+            tell(error)
+        except KeyboardInterrupt:
+            tell(InterruptedRun("the same command continues where it stopped"))
+        except Exception as error:
+            # What cannot be sent as it is, is sent as words.
+            tell(SaEngineError(f"a worker failed: {type(error).__name__}: {error}"))
+        else:
+            tell(None)
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """Divide the processor among the workers: a child reads this as it loads its libraries.
+
+    What the user has set stays.
+    """
+    mine = {name: str(threads) for name in THREAD_VARIABLES if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name in mine:
+            del os.environ[name]
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"by {signal.Signals(-exit_code).name}"
+    return f"with exit status {exit_code}"

@@ -1,0 +1,1 @@
+"""The three stages of the data engine, and what they share."""

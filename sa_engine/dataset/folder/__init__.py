@@ -1,0 +1,1 @@
+"""Where a dataset's files lie: a local folder or an object store."""

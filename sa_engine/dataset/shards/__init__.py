@@ -1,0 +1,1 @@
+"""One shard: its claim, work in progress, tar, rows, stats, check and salvage."""

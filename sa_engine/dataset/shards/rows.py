@@ -1,0 +1,210 @@
+"""The rows of a shard's Parquet file: one per image, its masks as a list of structs.
+
+Only plain Parquet types are used, so pyarrow, DuckDB and Hugging Face `datasets` read them as they
+are. `attributes` are JSON text, since their keys differ from image to image.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sa_engine.dataset.folder.sealed import canonical
+from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
+from sa_engine.masks.rle import Rle
+
+_BOX = pa.list_(pa.float64())
+
+ANNOTATION = pa.struct(
+    [
+        ("id", pa.int64()),
+        ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
+        ("bbox", _BOX),
+        ("area", pa.int64()),
+        ("predicted_iou", pa.float64()),
+        ("stability_score", pa.float64()),
+        ("crop_box", _BOX),
+        ("point_coords", pa.list_(_BOX)),
+        ("stage", pa.string()),
+        ("prompt_box", _BOX),
+        ("box_score", pa.float64()),
+        ("category", pa.string()),
+        ("annotator", pa.string()),
+        ("time_spent_s", pa.float64()),
+        ("iscrowd", pa.bool_()),
+        ("attributes", pa.string()),
+    ]
+)
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("file_name", pa.string()),
+        ("source", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        # Where the image and its JSON lie in the shard's tar; null where they do not.
+        ("image_offset", pa.int64()),
+        ("image_size", pa.int64()),
+        ("json_offset", pa.int64()),
+        ("json_size", pa.int64()),
+        ("attributes", pa.string()),
+        ("annotations", pa.list_(ANNOTATION)),
+    ]
+)
+
+LIGHT_COLUMNS = [name for name in SCHEMA.names if name != "annotations"]
+"""Everything but the masks: small enough to hold for a whole shard."""
+
+
+ROWS_PER_GROUP = 64
+GROUP_BYTES = 8 << 20
+"""A row group of the Parquet file ends at this many rows or bytes of RLE, whichever comes first:
+the memory of whoever writes or streams it is bounded, however dense the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a member's bytes lie in a shard's tar: offset and size in bytes."""
+
+    offset: int
+    size: int
+
+
+def to_light_row(
+    record: ImageRecord, *, image_span: Span | None, json_span: Span | None
+) -> dict[str, Any]:
+    """A record's LIGHT_COLUMNS. ValueError if an attribute is no JSON value."""
+    return {
+        "image_id": record.image_id,
+        "file_name": record.file_name,
+        "source": record.source,
+        "width": record.width,
+        "height": record.height,
+        "sha256": record.sha256,
+        "status": record.status.value,
+        "error": record.error,
+        "image_offset": None if image_span is None else image_span.offset,
+        "image_size": None if image_span is None else image_span.size,
+        "json_offset": None if json_span is None else json_span.offset,
+        "json_size": None if json_span is None else json_span.size,
+        "attributes": _attributes_text(record.attributes),
+    }
+
+
+def to_row(
+    light_row: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A row of SCHEMA from its LIGHT_COLUMNS and its masks as SA-1B's JSON has them."""
+    return {**light_row, "annotations": [_annotation_row(item) for item in annotations]}
+
+
+def from_row(row: Mapping[str, Any]) -> ImageRecord:
+    """The record of a row of SCHEMA."""
+    return from_light_row(row, tuple(_mask_from_row(item) for item in row["annotations"]))
+
+
+def from_light_row(row: Mapping[str, Any], annotations: tuple[MaskRecord, ...]) -> ImageRecord:
+    """The record of a row's LIGHT_COLUMNS with its masks from elsewhere."""
+    return ImageRecord(
+        image_id=row["image_id"],
+        file_name=row["file_name"],
+        source=row["source"],
+        width=row["width"],
+        height=row["height"],
+        sha256=row["sha256"],
+        status=ImageStatus(row["status"]),
+        error=row["error"],
+        annotations=annotations,
+        attributes=_attributes(row["attributes"]),
+    )
+
+
+def attributes_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The attributes of a row's image."""
+    return _attributes(row["attributes"])
+
+
+def check(row: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError if a row of SCHEMA holds what its columns cannot."""
+    pa.Table.from_pylist([row], schema=SCHEMA)
+
+
+def image_span(row: Mapping[str, Any]) -> Span | None:
+    """Where the row's image lies in the tar."""
+    return _span(row["image_offset"], row["image_size"])
+
+
+def json_span(row: Mapping[str, Any]) -> Span | None:
+    """Where the row's JSON lies in the tar."""
+    return _span(row["json_offset"], row["json_size"])
+
+
+def _span(offset: int | None, size: int | None) -> Span | None:
+    return None if offset is None or size is None else Span(offset, size)
+
+
+def _annotation_row(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Keys that are absent become null.
+    attributes = item.get("attributes")
+    if attributes is None:
+        return {**item, "iscrowd": item.get("iscrowd", False)}
+    text = _attributes_text(attributes)
+    return {**item, "iscrowd": item.get("iscrowd", False), "attributes": text}
+
+
+def _mask_from_row(row: Mapping[str, Any]) -> MaskRecord:
+    size, counts = row["segmentation"]["size"], row["segmentation"]["counts"]
+    prompt_box = row["prompt_box"]
+    return MaskRecord(
+        segmentation=Rle((size[0], size[1]), counts),
+        bbox_xywh=_box(row["bbox"]),
+        area=row["area"],
+        stage=Stage(row["stage"]),
+        predicted_iou=row["predicted_iou"],
+        stability_score=row["stability_score"],
+        crop_box_xywh=_box(row["crop_box"]),
+        point_coords_xy=tuple((x, y) for x, y in row["point_coords"]),
+        prompt_box_xywh=None if prompt_box is None else _box(prompt_box),
+        box_score=row["box_score"],
+        category=row["category"],
+        annotator=row["annotator"],
+        time_spent_s=row["time_spent_s"],
+        iscrowd=row["iscrowd"],
+        attributes=_attributes(row["attributes"]),
+    )
+
+
+def _box(values: Any) -> tuple[float, float, float, float]:
+    x, y, width, height = values
+    return (x, y, width, height)
+
+
+def _attributes_text(attributes: Mapping[str, Any]) -> str | None:
+    return canonical(dict(attributes)) if attributes else None
+
+
+def _attributes(text: str | None) -> Mapping[str, Any]:
+    return json.loads(text) if text is not None else {}
+
+
+def write_rows(path: Path, every: Iterable[Mapping[str, Any]]) -> None:
+    """Write a Parquet file of rows of SCHEMA, in groups that do not depend on how they come."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        group: list[Mapping[str, Any]] = []
+        num_bytes = 0
+        for row in every:
+            group.append(row)
+            num_bytes += sum(len(item["segmentation"]["counts"]) for item in row["annotations"])
+            if len(group) == ROWS_PER_GROUP or num_bytes >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+                group, num_bytes = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))

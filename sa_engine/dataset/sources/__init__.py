@@ -1,0 +1,1 @@
+"""Which images a run is about: folders, lists, tars, object stores, and the frozen list."""

@@ -1,0 +1,1 @@
+"""Encodings inside foreign files: brush strokes, MATLAB, PNG, JSON, label maps, shapes."""

@@ -1,0 +1,154 @@
+"""A first pass over a CVAT file: what each image is called, and where its element lies.
+
+The parser refuses every DTD, and so every entity.
+"""
+
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+from sa_engine.dataset.folder.base import read_range
+from sa_engine.errors import AnnotationError
+from sa_engine.formats.base import ListedImage
+from sa_engine.formats.codecs.jsonfile import Span
+from sa_engine.formats.fields import text
+
+SHAPES = frozenset(
+    {"polygon", "mask", "ellipse", "box", "polyline", "points", "cuboid", "skeleton"}
+)
+
+_CHUNK = 1 << 20
+
+
+class Scan:
+    """A first pass: the head of every image and where its element lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.images: list[ListedImage] = []
+        self.heads: list[dict[str, str]] = []
+        self.spans: list[Span | None] = []
+        self.counts: list[int] = []
+        self.labels: list[str] = []
+        self.annotator: str | None = None
+        self.num_tracks = 0
+        self.recoded: bytes | None = None
+        self._path = path
+        self._open: list[str] = []
+        self._text = ""
+        self._start = -1
+        self._ends: list[tuple[int, int]] = []
+        try:
+            self._encoding = _encoding_without_declaration(path)
+            self._parse()
+            if self._encoding not in ("utf-8", "us-ascii", "ascii"):
+                self._recode()
+            self._measure()
+        except OSError as error:
+            raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            # A LookupError is of an encoding that nobody knows, a ValueError of one that is not
+            # made of bytes or does not fit them.
+            raise AnnotationError(f"{path} is not whole XML: {error}") from error
+
+    def _parse(self, data: bytes | None = None) -> None:
+        parser = expat.ParserCreate()
+        self._parser = parser
+        parser.buffer_text = True
+        parser.XmlDeclHandler = self._declare
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.EntityDeclHandler = self._refuse
+        parser.ExternalEntityRefHandler = self._refuse
+        parser.StartElementHandler = self._begin
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._hear
+        if data is not None:
+            parser.Parse(data, True)
+        else:
+            with self._path.open("rb") as file:
+                while block := file.read(_CHUNK):
+                    parser.Parse(block, False)
+                parser.Parse(b"", True)
+        del self._parser
+
+    def _declare(self, _version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding and self.recoded is None and not self._encoding.startswith("utf-16"):
+            self._encoding = encoding.lower()
+
+    def _refuse(self, *_: Any) -> int:
+        raise AnnotationError(
+            f"{self._path} has a DTD or entities, which CVAT does not write: it was not read, "
+            "for such files can be made to fill the memory or to read others"
+        )
+
+    def _begin(self, tag: str, attributes: dict[str, str]) -> None:
+        self._open.append(tag)
+        self._text = ""
+        depth = len(self._open)
+        if depth == 1 and tag != "annotations":
+            raise AnnotationError(f"{self._path} is not CVAT's: it begins with <{tag}>")
+        if depth == 2 and tag == "image":
+            name = text(attributes.get("name")) or f"image {attributes.get('id')}"
+            self.images.append(ListedImage(name))
+            self.heads.append(attributes)
+            self.counts.append(0)
+            self._start = self._parser.CurrentByteIndex
+        elif depth == 2 and tag == "track":
+            self.num_tracks += 1
+        elif depth == 3 and self._open[1] == "image" and tag in SHAPES:
+            self.counts[-1] += 1
+
+    def _end(self, _tag: str) -> None:
+        path = self._open[1:]
+        self._open.pop()
+        if path == ["image"]:
+            self._ends.append((self._start, self._parser.CurrentByteIndex))
+        elif path[:1] == ["meta"]:
+            if path[-2:] == ["label", "name"] and self._text.strip():
+                self.labels.append(self._text.strip())
+            elif path[-2:] == ["assignee", "username"] and self._text.strip():
+                self.annotator = self._text.strip()
+
+    def _hear(self, part: str) -> None:
+        if self._open[1:2] == ["meta"]:
+            self._text += part
+
+    def _measure(self) -> None:
+        """Spans of the elements; None for one without children, whose head says all."""
+        for start, end in self._ends:
+            if end <= start:
+                self.spans.append(None)
+                continue
+            tail = (
+                self.recoded[end : end + 256]
+                if self.recoded is not None
+                else read_range(self._path, end, 256)
+            )
+            self.spans.append(Span(start, end + tail.index(b">") + 1 - start))
+
+    def _recode(self) -> None:
+        """Elements can only be read alone in an encoding that needs no declaration."""
+        try:
+            whole = self._path.read_bytes().decode(self._encoding)
+        except (LookupError, UnicodeDecodeError) as error:
+            raise AnnotationError(
+                f"{self._path} is not in the encoding that it names: {error}"
+            ) from error
+        declaration = whole.index("?>") + 2 if whole.lstrip("\ufeff").startswith("<?xml") else 0
+        whole = whole if declaration else whole.lstrip("\ufeff")
+        recoded = b'<?xml version="1.0" encoding="utf-8"?>' + whole[declaration:].encode()
+        self.images, self.heads, self.counts, self.labels = [], [], [], []
+        self.num_tracks, self._ends = 0, []
+        self.recoded = recoded
+        self._parse(recoded)
+
+
+def _encoding_without_declaration(path: Path) -> str:
+    """What an XML file's first bytes say."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return {
+        b"\xff\xfe": "utf-16",
+        b"\xfe\xff": "utf-16",
+        b"<\0": "utf-16-le",
+        b"\0<": "utf-16-be",
+    }.get(head, "utf-8")

@@ -1,0 +1,1 @@
+"""One file per group of foreign formats that are written."""

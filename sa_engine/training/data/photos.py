@@ -1,0 +1,191 @@
+"""A dataset as a source of training samples: jitter, crop, flip, light."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
+from sa_engine.errors import UsageError
+from sa_engine.masks import rle
+from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JitterConfig:
+    """How a picture is varied; scales are those of large-scale jitter (Ghiasi et al., 2021).
+
+    min_scale: smallest longer side of the picture as a share of the model's input, before it is
+        cropped to that; drawn log-uniformly.
+    max_scale: largest longer side as a share of the model's input.
+    aspect: deviation of the logarithm of the aspect ratio, >= 0.
+    flip_probability: chance of a mirror image, [0, 1].
+    colour: strength of changes of brightness, contrast and hue, [0, 1].
+    grey_probability: chance of a grey picture, [0, 1].
+    """
+
+    min_scale: float = 0.1
+    max_scale: float = 2.0
+    aspect: float = 0.0
+    flip_probability: float = 0.5
+    colour: float = 0.0
+    grey_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_scale <= self.max_scale:
+            raise ValueError(f"scales must satisfy 0 < {self.min_scale} <= {self.max_scale}")
+        for name in ("flip_probability", "colour", "grey_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a value in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What of a picture is shown: source pixels x0..x1, y0..y1, at size_hw, mirrored if flipped."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    size_hw: tuple[int, int]
+    flipped: bool
+
+    def cut(self, array: NDArray[np.uint8], *, nearest: bool = False) -> NDArray[np.uint8]:
+        """A picture or a mask as shown, (h, w, ...) uint8."""
+        piece = array[self.y0 : self.y1, self.x0 : self.x1]
+        smooth = cv2.INTER_AREA if self.size_hw[0] < piece.shape[0] else cv2.INTER_LINEAR
+        method = cv2.INTER_NEAREST if nearest else smooth
+        resized = cv2.resize(piece, self.size_hw[::-1], interpolation=method)
+        return np.ascontiguousarray(resized[:, ::-1] if self.flipped else resized, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoSource:
+    """Pictures of a dataset that have masks, each as likely as any other.
+
+    stage_weights: how much more often a mask of a stage is chosen than others of its picture.
+    mask_area_power: a mask is chosen with a weight of its area to this power; 0 treats all alike,
+        above 0 keeps a crowd of tiny regions from drowning the things they make up.
+    """
+
+    name: str
+    dataset: Dataset
+    records: list[ImageRecord]
+    size: int
+    prompts: PromptConfig
+    jitter: JitterConfig = JitterConfig()
+    stage_weights: dict[Stage, float] = field(default_factory=dict)
+    mask_area_power: float = 0.0
+
+    def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
+        """A random picture, varied, with masks that are visible in it."""
+        while True:
+            record = self.records[int(rng.integers(len(self.records)))]
+            for _ in range(4):
+                window = draw_window(record, rng, size=self.size, jitter=self.jitter)
+                masks = self._masks(record, window, rng)
+                if masks:
+                    rgb = window.cut(self.dataset.read_rgb(record))
+                    rgb = relight(rgb, self.jitter, rng)
+                    return build_sample(
+                        rgb, masks, size=self.size, config=self.prompts, rng=rng, key=key
+                    )
+
+    def stage_share(self) -> float:
+        """The mean weight of the set's masks by their stages: how much more often it is drawn."""
+        if not self.stage_weights:
+            return 1.0
+        counts = Counter(m.stage for r in self.records for m in r.annotations if not m.iscrowd)
+        weighted = sum(n * self.stage_weights.get(stage, 1.0) for stage, n in counts.items())
+        return weighted / counts.total()
+
+    def _masks(
+        self, record: ImageRecord, window: Window, rng: np.random.Generator
+    ) -> list[NDArray[np.bool_]]:
+        """Masks with enough to see in the window, as drawn in it."""
+        candidates = [m for m in record.annotations if not m.iscrowd and meets(m, window)]
+        if not candidates:
+            return []
+        weights = np.array(
+            [
+                self.stage_weights.get(m.stage, 1.0) * max(m.area, 1) ** self.mask_area_power
+                for m in candidates
+            ]
+        )
+        # Weighted order without replacement (Efraimidis and Spirakis, 2006).
+        order = np.argsort(rng.random(len(candidates)) ** (1 / np.maximum(weights, 1e-9)))[::-1]
+        shown_area = window.size_hw[0] * window.size_hw[1]
+        chosen: list[NDArray[np.bool_]] = []
+        for i in order[: 3 * self.prompts.masks_per_image]:
+            full = rle.decode(candidates[i].segmentation).view(np.uint8)
+            # Targets are averaged over logit cells later, which smooths this again.
+            drawn = window.cut(full, nearest=True).view(np.bool_)
+            area = int(drawn.sum())
+            if self.prompts.min_area <= area <= self.prompts.max_area_fraction * shown_area:
+                chosen.append(drawn)
+            if len(chosen) == self.prompts.masks_per_image:
+                break
+        return chosen
+
+
+def draw_window(
+    record: ImageRecord, rng: np.random.Generator, *, size: int, jitter: JitterConfig
+) -> Window:
+    """A random part of a picture at a random scale, for an input of `size` pixels a side."""
+    scale = np.exp(rng.uniform(np.log(jitter.min_scale), np.log(jitter.max_scale)))
+    zoom = scale * size / max(record.width, record.height)
+    stretch = np.exp(rng.normal(scale=jitter.aspect) / 2) if jitter.aspect else 1.0
+    zoom_x, zoom_y = zoom * stretch, zoom / stretch
+    width = min(record.width, max(1, round(size / zoom_x)))
+    height = min(record.height, max(1, round(size / zoom_y)))
+    x0 = int(rng.integers(0, record.width - width + 1))
+    y0 = int(rng.integers(0, record.height - height + 1))
+    shown = (
+        min(size, max(1, round(height * zoom_y))),
+        min(size, max(1, round(width * zoom_x))),
+    )
+    flipped = bool(rng.random() < jitter.flip_probability)
+    return Window(x0, y0, x0 + width, y0 + height, shown, flipped)
+
+
+def usable_records(dataset: Dataset, name: str) -> list[ImageRecord]:
+    """Records of pictures with at least one mask that is not a crowd.
+
+    Raises UsageError if there are none.
+    """
+    records = [
+        record
+        for record in dataset.images(status=ImageStatus.OK)
+        if any(not m.iscrowd for m in record.annotations)
+    ]
+    if not records:
+        raise UsageError(f"{name} holds no image with masks; there is nothing to train on")
+    return records
+
+
+def meets(mask: MaskRecord, window: Window) -> bool:
+    """Whether a mask's box overlaps the window."""
+    x, y, width, height = mask.bbox_xywh
+    return x < window.x1 and x + width > window.x0 and y < window.y1 and y + height > window.y0
+
+
+def relight(
+    rgb: NDArray[np.uint8], jitter: JitterConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A picture in other light: brightness, contrast, hue, grey."""
+    if not jitter.colour and not jitter.grey_probability:
+        return rgb
+    picture = rgb.astype(np.float32)
+    if rng.random() < jitter.grey_probability:
+        picture[:] = picture.mean(axis=2, keepdims=True)
+    strength = jitter.colour
+    mean = picture.mean()
+    contrast = 1 + strength * rng.uniform(-0.5, 0.5)
+    gain = (1 + strength * rng.uniform(-0.4, 0.4)) * (
+        1 + strength * rng.uniform(-0.15, 0.15, size=3)
+    )
+    picture = ((picture - mean) * contrast + mean) * gain.astype(np.float32)
+    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)

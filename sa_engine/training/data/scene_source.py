@@ -1,0 +1,39 @@
+"""Synthetic scenes as a source of training samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
+from sa_engine.training.data.scenes import Rgb, SceneConfig, render_scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneSource:
+    """Scenes of the model's input size, a new one for every draw.
+
+    photos: photographs to cut fills from; none gives scenes that need no data at all.
+    """
+
+    size: int
+    prompts: PromptConfig
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    photos: Sequence[Rgb] = ()
+    name: str = "synthetic"
+
+    def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
+        """Render a scene and choose masks from it."""
+        config = replace(self.scenes, size=self.size)
+        limit = self.prompts.max_area_fraction * self.size**2
+        while True:
+            scene = render_scene([key, int(rng.integers(2**62))], config, photos=self.photos)
+            areas = scene.masks_MHW.sum(axis=(1, 2))
+            usable = np.flatnonzero((areas <= limit) & (areas >= self.prompts.min_area))
+            if len(usable):
+                break
+        chosen = rng.permutation(usable)[: self.prompts.masks_per_image]
+        masks = [scene.masks_MHW[m] for m in chosen]
+        return build_sample(
+            scene.rgb_HW3, masks, size=self.size, config=self.prompts, rng=rng, key=key
+        )

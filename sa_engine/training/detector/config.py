@@ -1,0 +1,70 @@
+"""What a training run of the detector is told."""
+
+from dataclasses import dataclass, field
+
+from sa_engine.detection.config import DetectorConfig
+from sa_engine.training.data.photos import JitterConfig
+from sa_engine.training.detector.losses import DetectorLossConfig
+from sa_engine.training.sam.config import OptimConfig, Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorOptimConfig(OptimConfig):
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    layer_decay: float = 1.0
+    warmup_steps: int = 100
+    schedule: Schedule = Schedule.COSINE
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorJitterConfig(JitterConfig):
+    min_scale: float = 0.6
+    max_scale: float = 1.8
+    aspect: float = 0.1
+    colour: float = 0.3
+
+
+# The same options with other defaults: a small network on frozen maps.
+DetectorOptimConfig.__doc__ = OptimConfig.__doc__
+DetectorJitterConfig.__doc__ = JitterConfig.__doc__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorTrainConfig:
+    """One run of the detector's training.
+
+    steps: optimizer steps.
+    batch_images: pictures in a step, over all processes.
+    seed: everything random follows from it.
+    views: fixed variations of each picture whose encoded maps are kept on disk, so that the frozen
+        encoder sees each but once; 0 for a new variation every time, and nothing kept.
+    keep_gib: most disk space for kept maps, GiB; there are fewer views if it is not enough.
+    max_objects: most objects of a picture, drawn at random, >= 1.
+    min_side: objects whose shorter side is under this many pixels of the model's input are left
+        out, > 0.
+    """
+
+    steps: int = 6000
+    batch_images: int = 16
+    seed: int = 0
+    views: int = 4
+    keep_gib: float = 16.0
+    max_objects: int = 100
+    min_side: float = 2.0
+    net: DetectorConfig = field(default_factory=DetectorConfig)
+    losses: DetectorLossConfig = field(default_factory=DetectorLossConfig)
+    optim: DetectorOptimConfig = field(default_factory=DetectorOptimConfig)
+    jitter: DetectorJitterConfig = field(default_factory=DetectorJitterConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_images", "max_objects"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.views < 0:
+            raise ValueError(f"views is {self.views}; give at least 0")
+        for name in ("min_side", "keep_gib"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a value above 0")

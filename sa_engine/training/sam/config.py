@@ -1,0 +1,126 @@
+"""What a training run is told."""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sa_engine.training.data.samples import PromptConfig
+from sa_engine.training.sam.losses import LossWeights
+from sa_engine.training.sam.rounds import RoundsConfig
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls after warm-up."""
+
+    STEP = "step"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Algorithm(StrEnum):
+    """What makes a step of a gradient."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """The optimizer and its schedule; defaults are the paper's (appendix A, "Training recipe").
+
+    optimizer: "adamw", or "muon", which gains more a step from random weights, at a cost of its own
+        that small batches feel (see `muon`).
+    lr: peak learning rate, > 0.
+    betas: decay of AdamW's two moments.
+    weight_decay: a step's decay as a share of its learning rate, >= 0.
+    layer_decay: each encoder layer learns this much slower than the next, (0, 1]; 1 from scratch.
+    warmup_steps: linear rise from 0, steps.
+    schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant"
+        stays.
+    step_fractions: where "step" divides, fractions of the run.
+    final_lr_fraction: where "cosine" ends, a share of the peak, [0, 1].
+    clip_norm: largest gradient norm, > 0; inf for none.
+    ema_decay: the shipped weights are a moving average with this decay a step, [0, 1); 0 for none.
+    """
+
+    optimizer: Algorithm = Algorithm.ADAMW
+    lr: float = 8e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.1
+    layer_decay: float = 0.8
+    warmup_steps: int = 250
+    schedule: Schedule = Schedule.STEP
+    step_fractions: tuple[float, ...] = (2 / 3, 0.963)
+    final_lr_fraction: float = 0.01
+    clip_norm: float = math.inf
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}; give a value above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}; give a value in (0, 1]")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; give a value in [0, 1)")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; give a value above 0")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps is {self.warmup_steps}; give at least 0")
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """The learning rate of step `step` (from 0) of `steps`."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        match self.schedule:
+            case Schedule.STEP:
+                return self.lr * 0.1 ** sum(step >= f * steps for f in self.step_fractions)
+            case Schedule.COSINE:
+                done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+                low = self.final_lr_fraction
+                return self.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))
+            case Schedule.CONSTANT:
+                return self.lr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One run of training; the defaults are the paper's recipe.
+
+    variant: the image encoder: vit_t, vit_b, vit_l or vit_h.
+    image_size: side of the model's square input, pixels, a multiple of 16.
+    steps: optimizer steps.
+    batch_images: pictures in a step, over all processes.
+    micro_batch: pictures that go through the model at once in one process; None for all of them.
+    seed: everything random follows from it.
+    drop_path: stochastic depth of the encoder, [0, 1).
+    freeze_encoder: train the prompt encoder and the mask decoder alone: less work a step, and what
+        stands on the image encoder, a box detector say, fits the trained model as well.
+    precision: "float32" or "bfloat16" (autocast).
+    compile_encoder: run the encoder through torch.compile.
+    sync_norms: batch statistics over all processes rather than in each one.
+    """
+
+    variant: str = "vit_b"
+    image_size: int = 1024
+    steps: int = 90_000
+    batch_images: int = 256
+    micro_batch: int | None = None
+    seed: int = 0
+    drop_path: float = 0.4
+    freeze_encoder: bool = False
+    precision: str = "float32"
+    compile_encoder: bool = False
+    sync_norms: bool = True
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_images", "image_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch is {self.micro_batch}; give at least 1")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is {self.precision!r}; give float32 or bfloat16")

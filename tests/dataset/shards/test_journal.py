@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from sa_engine.dataset.shards.journal import Entry, Journal, read_journal
+
+
+def entry(number: int) -> Entry:
+    return Entry({"image_id": number, "error": None}, 512 * number, "00ff", 0.25 * number)
+
+
+def write(path: Path, *numbers: int, header: str = "run 1") -> None:
+    journal = Journal(path, header)
+    believed = list(journal.entries())
+    if believed:
+        journal.keep(believed[-1][1], believed[-1][2])
+    for number in numbers:
+        journal.append(entry(number))
+    journal.close()
+
+
+def test_what_was_written_is_read_also_after_a_pause(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, 1, 2)
+    write(path, 3)
+    assert read_journal(path, "run 1") == [entry(1), entry(2), entry(3)]
+    assert read_journal(path, "run 2") == [] == read_journal(tmp_path / "none", "run 1")
+    assert not (tmp_path / "none").exists()
+
+
+def test_belief_ends_at_the_first_line_that_was_touched(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, 1, 2, 3)
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    for damaged, believed in [
+        (data[:-1], [1, 2]),
+        (data.replace(b"1024", b"1025"), [1]),
+        (lines[0] + lines[2] + lines[1], [1]),
+        (lines[1] + lines[2], []),
+        (data + b"\0" * 100, [1, 2, 3]),
+        (data + lines[2], [1, 2, 3]),
+        (b"\xff\xfe" + data, []),
+    ]:
+        path.write_bytes(damaged)
+        assert read_journal(path, "run 1") == [entry(number) for number in believed]
+
+
+def test_every_cut_keeps_the_lines_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, 1, 2)
+    data = path.read_bytes()
+    first = len(data.splitlines(keepends=True)[0])
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        assert len(read_journal(path, "run 1")) == (1 if length >= first else 0)
+    # Going on from a cut.
+    write(path, 2)
+    assert path.read_bytes() == data
+
+
+def test_numbers_that_json_has_not_are_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", "run 1")
+    with pytest.raises(ValueError, match="JSON"):
+        journal.append(Entry({}, 0, "", float("nan")))
+    journal.close()
+    assert (tmp_path / "j").read_bytes() == b""

@@ -1,0 +1,31 @@
+import io
+import tarfile
+
+import pytest
+
+from sa_engine.dataset.shards import tar
+from sa_engine.errors import DamagedError
+
+
+def test_the_written_tar_is_what_tarfile_would_write() -> None:
+    members = [
+        ("sa_1.jpg", b"x" * 700),
+        ("sa_1.json", b"{}"),
+        ("empty", b""),
+        ("exact", b"y" * 512),
+    ]
+    data = b"".join(tar.member_bytes(name, each) for name, each in members)
+    data += tar.end_bytes(len(data))
+    assert len(data) % 10240 == 0
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        found = [(m.name, archive.extractfile(m).read()) for m in archive]  # type: ignore[union-attr]
+    assert found == members
+    assert [m.name for m in tar.members(io.BytesIO(data))] == [name for name, _ in members]
+    for place in (3, 512 + 710, len(data) - 5, 150):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        with pytest.raises(DamagedError):
+            list(tar.members(io.BytesIO(bytes(damaged))))
+    for length in (0, 100, 1536, len(data) - 512):
+        with pytest.raises(DamagedError):
+            list(tar.members(io.BytesIO(data[:length])))

@@ -1,0 +1,112 @@
+"""Datasets as sources of samples."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import Stage
+from sa_engine.errors import UsageError
+from sa_engine.training.data.mixture import Mixture
+from sa_engine.training.data.photos import JitterConfig, PhotoSource, usable_records
+from sa_engine.training.data.samples import PromptConfig, Sample
+from sa_engine.training.data.scene_source import SceneSource
+from tests.support.scene_datasets import write_scenes
+
+PROMPTS = PromptConfig(masks_per_image=4, box_noise=0.0)
+PLAIN = JitterConfig(min_scale=1, max_scale=1, flip_probability=0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return Dataset(write_scenes(tmp_path_factory.mktemp("scenes") / "scenes", range(6)))
+
+
+def source(dataset: Dataset, jitter: JitterConfig = PLAIN) -> PhotoSource:
+    records = usable_records(dataset, "scenes")
+    return PhotoSource(
+        name="scenes", dataset=dataset, records=records, size=64, prompts=PROMPTS, jitter=jitter
+    )
+
+
+def draw(of: PhotoSource | SceneSource, seed: int) -> Sample:
+    return of.draw(np.random.default_rng(seed), key=seed)
+
+
+def test_points_lie_on_their_targets(dataset: Dataset):
+    for jitter in (PLAIN, JitterConfig(min_scale=0.4, max_scale=2.0, aspect=0.2, colour=0.5)):
+        hits = []
+        for seed in range(40):
+            sample = draw(source(dataset, jitter), seed)
+            for target, (x, y) in zip(sample.targets_Phw, sample.points_P2, strict=True):
+                hits.append(target[int((y + 0.5) // 4), int((x + 0.5) // 4)] > 0)
+        assert np.mean(hits) == 1.0
+
+
+def test_plain_pictures_are_the_dataset_s(dataset: Dataset):
+    pictures = [dataset.read_rgb(r).transpose(2, 0, 1) for r in dataset]
+    sample = draw(source(dataset), 0)
+    assert any(np.array_equal(sample.image_3SS, p) for p in pictures)
+
+
+def test_mirrored_pictures_have_mirrored_targets(dataset: Dataset):
+    flipped = draw(source(dataset, replace(PLAIN, flip_probability=1)), 4)
+    plain = draw(source(dataset), 4)
+    assert np.array_equal(flipped.image_3SS, plain.image_3SS[:, :, ::-1])
+    assert np.array_equal(flipped.targets_Phw, plain.targets_Phw[:, :, ::-1])
+
+
+def test_masks_over_the_limit_are_dropped(dataset: Dataset):
+    limited = replace(source(dataset), prompts=replace(PROMPTS, max_area_fraction=0.2))
+    shares = [
+        target.mean() / 255 for seed in range(20) for target in draw(limited, seed).targets_Phw
+    ]
+    assert max(shares) <= 0.2
+    assert (
+        max(t.mean() / 255 for s in range(20) for t in draw(source(dataset), s).targets_Phw) > 0.2
+    )
+
+
+def test_a_stage_with_weight_zero_is_not_chosen(tmp_path: Path):
+    manual = write_scenes(tmp_path / "manual", range(2))
+    of = source(Dataset(manual))
+    assert replace(of, stage_weights={Stage.MANUAL: 10.0}).stage_share() == 10.0
+    assert replace(of, stage_weights={Stage.AUTOMATIC: 10.0}).stage_share() == 1.0
+
+
+def test_a_set_without_masks_is_named(tmp_path: Path):
+    record_free = write_scenes(tmp_path / "none", range(2), min_area=10**9)
+    with pytest.raises(UsageError, match=r"my set holds no image with masks"):
+        usable_records(Dataset(record_free), "my set")
+
+
+def test_mixture_is_a_function_of_the_position(dataset: Dataset):
+    sources = [source(dataset), SceneSource(size=64, prompts=PROMPTS)]
+    first, second = (Mixture(sources, [1, 1], seed=7) for _ in range(2))
+    for position in (5, 0, 11):
+        one, other = first[position], second[position]
+        assert np.array_equal(one.image_3SS, other.image_3SS)
+        assert np.array_equal(one.points_P2, other.points_P2)
+        assert one.key == position
+    assert not np.array_equal(first[0].image_3SS, first[1].image_3SS)
+
+
+def test_mixture_follows_its_weights():
+    sample = draw(SceneSource(size=32, prompts=replace(PROMPTS, masks_per_image=1)), 0)
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.drawn = 0
+
+        def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
+            self.drawn += 1
+            return sample
+
+    rare, often = Named("rare"), Named("often")
+    mixture = Mixture([rare, often], [1, 3], seed=0)
+    for position in range(400):
+        mixture[position]
+    assert 70 <= rare.drawn <= 130
