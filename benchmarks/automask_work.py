@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from sa_engine.automask import tiles
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
-from sa_engine.automask.steps import Step, StepTimes
+from sa_engine.automask.steps import StepTimes, TimedStep
 from sa_engine.model.sam import Sam
 
 
@@ -62,11 +62,11 @@ class Work(StepTimes):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self.flops: dict[Step, int] = dict.fromkeys(Step, 0)
-        self.bytes: dict[Step, int] = dict.fromkeys(Step, 0)
+        self.flops: dict[TimedStep, int] = dict.fromkeys(TimedStep, 0)
+        self.bytes: dict[TimedStep, int] = dict.fromkeys(TimedStep, 0)
 
     @contextmanager
-    def measure(self, step: Step) -> Iterator[None]:
+    def measure(self, step: TimedStep) -> Iterator[None]:
         """Count the operations and bytes of the block."""
         counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
         with counter, Traffic() as traffic:
@@ -104,8 +104,8 @@ def count_work(
     finally:
         tiles._values, tiles._extremes = plain_values, plain_extremes
     return {
-        "gflop": {step.value: work.flops[step] / 1e9 for step in Step},
-        "gbyte": {step.value: work.bytes[step] / 1e9 for step in Step},
+        "gflop": {step.value: work.flops[step] / 1e9 for step in TimedStep},
+        "gbyte": {step.value: work.bytes[step] / 1e9 for step in TimedStep},
         "masks_measured": counted["masks"],
         "pixels_computed": counted["pixels"],
         "pixels_at_full_size": counted["masks"] * rgb_HW3.shape[0] * rgb_HW3.shape[1],

@@ -25,7 +25,7 @@ from benchmarks.automask_transformers import transformers_masks, transformers_pi
 from benchmarks.automask_work import count_work, operators
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
-from sa_engine.automask.steps import Step, StepTimes
+from sa_engine.automask.steps import StepTimes, TimedStep
 from sa_engine.masks.rle import encode
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.crew import one_thread_an_operator
@@ -70,10 +70,13 @@ class Ours:
         return {
             "seconds": seconds,
             "steps": {
-                "encode": s[Step.RESIZE] + s[Step.ENCODE],
-                "prompt decode": s[Step.PROMPT] + s[Step.DRAW],
+                "encode": s[TimedStep.RESIZE] + s[TimedStep.ENCODE],
+                "prompt decode": s[TimedStep.PROMPT] + s[TimedStep.DRAW],
                 "post-process": seconds
-                - sum(s[k] for k in (Step.RESIZE, Step.ENCODE, Step.PROMPT, Step.DRAW)),
+                - sum(
+                    s[k]
+                    for k in (TimedStep.RESIZE, TimedStep.ENCODE, TimedStep.PROMPT, TimedStep.DRAW)
+                ),
             },
             "fine_steps": {step.value: value for step, value in s.items()},
             "masks": [

@@ -31,7 +31,7 @@ from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import Problem, damaged_shards, verify
 from sa_engine.masks import rle
-from sa_engine.pipelines.run.repair import repair_dataset
+from sa_engine.pipelines.stages.repair import repair_dataset
 
 HERE = Path(__file__).resolve().parent
 IMAGES, PER_SHARD, MASKS, SIZE = 24, 8, 12, 64

@@ -13,8 +13,9 @@ from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.folder.spares import restore_from_spares
 from sa_engine.dataset.shards.check import Problem
 from sa_engine.dataset.verify import damaged_shards, verify
-from sa_engine.pipelines.run.repair import Repaired, repair_dataset
+from sa_engine.pipelines.run.repair import Repaired
 from sa_engine.pipelines.run.signals import stop_on_signals
+from sa_engine.pipelines.stages.repair import repair_dataset
 
 _SHOWN = 100
 

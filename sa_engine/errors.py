@@ -5,11 +5,19 @@ SaEngineError
 ├── ImageError           one image cannot be read; recorded, the run goes on
 ├── CheckpointError      a weights file does not hold the model it should
 ├── DatasetError         a dataset on disk cannot be used or continued
-│   └── DamagedError     bytes on disk disagree with their checksum or schema
+│   ├── DamagedError     bytes on disk disagree with their checksum or schema
+│   └── LeaseLost        another worker has taken over the shard
+├── Irreparable          what is left of a shard does not say what it was
+├── StageUnavailable     the stage that could make a shard again cannot be had
+├── BrokenWorker         what a worker needs has failed for good; another one is started
 ├── AnnotationError      a foreign annotation file cannot be read at all
 ├── TrainingError        a training run cannot go on
+├── NotDone              a step of a loop that is looked for has not been made
+├── WaitingForPeople     the loop waits for corrections (exit status 3)
 └── InterruptedRun       stopped by a signal; the same command continues (exit status 130)
 """
+
+from pathlib import Path
 
 
 class SaEngineError(Exception):
@@ -63,3 +71,39 @@ class InterruptedRun(SaEngineError):  # noqa: N818 - an interruption is not a fa
     """Stopped by a signal; the same command continues."""
 
     exit_status = 130
+
+
+class WaitingForPeople(SaEngineError):  # noqa: N818 - a state, not a fault
+    """The loop cannot resume until people have corrected proposals; the message says what to do."""
+
+    exit_status = 3
+
+
+class Irreparable(SaEngineError):  # noqa: N818 - what it is, in one word
+    """What is left does not say what the shard was; the message says what is missing."""
+
+
+class LeaseLost(DatasetError):  # noqa: N818 - what happened, in one word
+    """Another worker has taken over the shard."""
+
+
+class NotDone(SaEngineError):  # noqa: N818 - a state, not a fault
+    """A step that is looked for has not been made yet.
+
+    seconds: that were spent on it so far; None if it was not begun.
+    """
+
+    def __init__(self, kind: str, label: str, folder: Path, seconds: float | None) -> None:
+        super().__init__(f"{label} has not been made yet")
+        self.kind = kind
+        self.label = label
+        self.folder = folder
+        self.seconds = seconds
+
+
+class BrokenWorker(SaEngineError):  # noqa: N818 - what has become of it
+    """What this process needs has failed for good (a GPU that answers no more): start another."""
+
+
+class StageUnavailable(SaEngineError):  # noqa: N818 - what it is, in one word
+    """The stage cannot be had."""

@@ -2,8 +2,11 @@
 
 import ast
 import configparser
+import graphlib
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -52,14 +55,75 @@ def floor_of(path: Path) -> str | None:
     return name if name in FLOORS else None
 
 
-def imported_modules(path: Path) -> list[str]:
+def imported_modules(path: Path, known: Collection[str] | None = None) -> list[str]:
+    """What a file imports; with `known`, only those, and modules imported from their package."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-    return names
+            parts = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [part if known and part in known else node.module for part in parts]
+    return [name for name in names if known is None or name in known]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    modules = {module_name(path): path for path in source_files()}
+    graph = {
+        name: {module for module in imported_modules(path, modules) if module != name}
+        for name, path in modules.items()
+    }
+    assert sum(map(len, graph.values())) > 500  # so that the search cannot pass by finding nothing
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, naming the circle
+
+
+MOST_FILES = 20
+MOST_LINES = 400
+LONGER_MODULES = {
+    "sa_engine.pipelines.stages.manual": 415,
+    "sa_engine.training.data.scenes": 470,
+    "sa_engine.dataset.folder.object_store": 405,
+}
+"""Modules that are longer than they should be, and no longer than this."""
+
+
+def test_no_folder_is_a_heap() -> None:
+    folders = {path.parent for path in source_files()}
+    for folder in folders:
+        files = [path for path in folder.iterdir() if path.is_file()]
+        assert len(files) <= MOST_FILES, f"{folder} holds {len(files)} files: give it sub-folders"
+
+
+def test_no_module_outgrows_its_noun() -> None:
+    for path in source_files():
+        lines = len(path.read_text("utf-8").splitlines())
+        most = LONGER_MODULES.get(module_name(path), MOST_LINES)
+        assert lines <= most, f"{path} has {lines} lines: divide it"
+
+
+def classes(path: Path) -> list[ast.ClassDef]:
+    tree = ast.parse(path.read_text("utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def test_errors_have_one_file() -> None:
+    errors = {"Exception", "BaseException"}
+    errors |= {each.name for each in classes(ROOT / "sa_engine" / "errors.py")}
+    for path in source_files():
+        if path.name == "errors.py":
+            continue
+        for each in classes(path):
+            bases = {base.id for base in each.bases if isinstance(base, ast.Name)}
+            assert not bases & errors, f"{path}: {each.name} belongs into errors.py"
+
+
+def test_public_classes_have_one_meaning() -> None:
+    places: dict[str, list[Path]] = defaultdict(list)
+    for path in source_files():
+        for each in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
+                places[each.name].append(path)
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}
 
 
 def test_packages_listed_are_the_folders_on_disk() -> None:

@@ -28,7 +28,7 @@ from sa_engine.evaluation.clicks import FirstPoint
 from sa_engine.evaluation.model_segmenter import ModelSegmenter
 from sa_engine.evaluation.points import PointsConfig, Score, chosen_images, evaluate_points
 from sa_engine.evaluation.proposals import (
-    Found,
+    FoundObjects,
     average_recall,
     evaluate_proposals,
     proposal_config,
@@ -189,10 +189,10 @@ def proposals(
         precision=precision_name(options["precision"], str(device)),
     )
     lines: list[list[str]] = []
-    found: list[Found] = []
+    found: list[FoundObjects] = []
     for set_name, dataset in opened.items():
         total = len(chosen_images(dataset, set_name, max_images))
-        of_set: list[Found] = []
+        of_set: list[FoundObjects] = []
         made = evaluate_proposals(
             dataset, set_name, generate=generator.generate, max_images=max_images
         )

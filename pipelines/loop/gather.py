@@ -7,7 +7,7 @@ from typing import Any
 
 from sa_engine.dataset.manifest import is_dataset
 from sa_engine.dataset.reader import Dataset
-from sa_engine.errors import SaEngineError
+from sa_engine.errors import WaitingForPeople
 from sa_engine.formats.detect import Format
 from sa_engine.pipelines.export import ExportRun, run_export
 from sa_engine.pipelines.loop.annotator import write_answers
@@ -18,8 +18,8 @@ from sa_engine.pipelines.loop.config import (
     People,
 )
 from sa_engine.pipelines.loop.parts import (
-    Detector,
     GatheredSet,
+    LoopDetector,
     Model,
     count_masks,
     gathered_set,
@@ -38,12 +38,6 @@ from sa_engine.pipelines.stages.manual import ImportRun, run_import
 from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
 
 
-class WaitingForPeople(SaEngineError):  # noqa: N818 - a state, not a fault
-    """The loop cannot go on until people have corrected proposals; the message says what to do."""
-
-    exit_status = 3
-
-
 class SetMaker:
     """Makes the sets of a loop at a bench."""
 
@@ -56,7 +50,7 @@ class SetMaker:
         *,
         label: str,
         model: Model | None = None,
-        detector: Detector | None = None,
+        detector: LoopDetector | None = None,
         existing: GatheredSet | None = None,
     ) -> GatheredSet:
         """Make a set, by whatever way the config says."""
@@ -144,7 +138,7 @@ class SetMaker:
         return replace(gathered_set(part.name, [step]), model=model.sha256)
 
     def _semi(
-        self, part: Gather, label: str, detector: Detector, existing: GatheredSet | None
+        self, part: Gather, label: str, detector: LoopDetector, existing: GatheredSet | None
     ) -> GatheredSet:
         assert part.images is not None
         images = part.images

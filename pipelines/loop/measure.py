@@ -26,7 +26,7 @@ from sa_engine.pipelines.loop.bench import Bench
 from sa_engine.pipelines.loop.config import (
     HeldOut,
 )
-from sa_engine.pipelines.loop.parts import Detector, GatheredSet, Measured, Model
+from sa_engine.pipelines.loop.parts import GatheredSet, LoopDetector, Model, Scores
 from sa_engine.pipelines.loop.steps import (
     Clock,
     Step,
@@ -43,7 +43,7 @@ class Judge:
         self._bench = bench
 
     def measure_detector(
-        self, detector: Detector, sets: Sequence[GatheredSet], *, label: str
+        self, detector: LoopDetector, sets: Sequence[GatheredSet], *, label: str
     ) -> tuple[float, Step]:
         """Average recall of a detector's first 100 boxes on the held-out sets, mean over sets."""
         max_images = self._bench.config.held_out.max_images
@@ -91,7 +91,7 @@ class Judge:
 
     def measure(
         self, model: Model, sets: Sequence[GatheredSet], *, label: str
-    ) -> tuple[Measured, Step]:
+    ) -> tuple[Scores, Step]:
         """Play the point protocol on the held-out sets."""
         plan = self._bench.config.held_out
         inputs = {
@@ -118,7 +118,7 @@ class Judge:
             return {"measured": asdict(_measured(scores))}
 
         step = self._bench.step("measure", inputs, work, label)
-        return Measured(**step.result["measured"]), step
+        return Scores(**step.result["measured"]), step
 
 
 def _points(plan: HeldOut) -> PointsConfig:
@@ -130,10 +130,10 @@ def _points(plan: HeldOut) -> PointsConfig:
     )
 
 
-def _measured(scores: Sequence[Score]) -> Measured:
+def _measured(scores: Sequence[Score]) -> Scores:
     rows = summarise(scores)
     last = rows[-1]
-    return Measured(
+    return Scores(
         own=round(last.own.mean, 5),
         own_low=round(last.own.low, 5),
         own_high=round(last.own.high, 5),

@@ -33,7 +33,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detector:
+class LoopDetector:
     """A box detector, and the model on whose image encoder it stands."""
 
     made_by: str
@@ -72,7 +72,7 @@ class GatheredSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Scores:
     """A model on the held-out sets: mean IoU over sets, and its 95 % interval.
 
     own: of the mask that the model chooses. oracle: of the best of its masks.

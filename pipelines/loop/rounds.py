@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sa_engine.errors import UsageError
+from sa_engine.errors import NotDone, UsageError, WaitingForPeople
 from sa_engine.pipelines.loop.bench import Bench, Watcher
 from sa_engine.pipelines.loop.config import (
     PROMOTED,
@@ -25,19 +25,19 @@ from sa_engine.pipelines.loop.config import (
     LoopConfig,
     Round,
 )
-from sa_engine.pipelines.loop.gather import SetMaker, WaitingForPeople
+from sa_engine.pipelines.loop.gather import SetMaker
 from sa_engine.pipelines.loop.measure import BOXES, Judge
 from sa_engine.pipelines.loop.parts import (
-    Detector,
     GatheredSet,
-    Measured,
+    LoopDetector,
     Model,
+    Scores,
     check_leaks,
 )
 from sa_engine.pipelines.loop.records import write_round, write_state
 from sa_engine.pipelines.loop.references import check_references
-from sa_engine.pipelines.loop.state import LoopState, Progress, RoundState
-from sa_engine.pipelines.loop.steps import NotDone, file_digest
+from sa_engine.pipelines.loop.state import LoopProgress, LoopState, RoundState
+from sa_engine.pipelines.loop.steps import file_digest
 from sa_engine.pipelines.loop.train import ModelMaker
 
 
@@ -71,16 +71,16 @@ class _Made:
     sets: list[GatheredSet] = field(default_factory=list)
     trained_on: tuple[str, ...] = ()
     model: Model | None = None
-    measured: Measured | None = None
+    measured: Scores | None = None
     before: float | None = None
     promoted: bool | None = None
-    detector: Detector | None = None
+    detector: LoopDetector | None = None
     recall: float | None = None
     detector_promoted: bool | None = None
     steps: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    def state(self, name: str, progress: Progress, **more: Any) -> RoundState:
+    def state(self, name: str, progress: LoopProgress, **more: Any) -> RoundState:
         return RoundState(
             name=name,
             progress=progress,
@@ -114,12 +114,14 @@ class _Walk:
         self._start = Model(made_by=START, path=path, sha256=file_digest(path))
         self._models: dict[str, Model] = {START: self._start}
         self._promoted = self._start
-        self._best: Measured | None = None
-        self._detectors: list[Detector] = []
+        self._best: Scores | None = None
+        self._detectors: list[LoopDetector] = []
         first = config.first_detector
         if first is not None:
             self._detectors.append(
-                Detector(made_by=START, path=first, sha256=file_digest(first), model=self._start)
+                LoopDetector(
+                    made_by=START, path=first, sha256=file_digest(first), model=self._start
+                )
             )
         self._detector = self._detectors[0] if self._detectors else None
         self._sets: dict[str, GatheredSet] = {}
@@ -137,7 +139,7 @@ class _Walk:
             doing = missing.label
         for place, each in enumerate(self._config.rounds, start=1):
             if doing is not None or waiting is not None:
-                states.append(RoundState(name=each.name, progress=Progress.PENDING))
+                states.append(RoundState(name=each.name, progress=LoopProgress.PENDING))
                 continue
             made = _Made()
             try:
@@ -145,13 +147,13 @@ class _Walk:
             except NotDone as missing:
                 doing = missing.label
                 begun = missing.seconds is not None or made.steps
-                progress = Progress.BEGUN if begun else Progress.PENDING
+                progress = LoopProgress.BEGUN if begun else LoopProgress.PENDING
                 state = made.state(each.name, progress, doing=doing, doing_seconds=missing.seconds)
             except WaitingForPeople as stop:
                 waiting = str(stop)
-                state = made.state(each.name, Progress.WAITING, doing=waiting)
+                state = made.state(each.name, LoopProgress.WAITING, doing=waiting)
             else:
-                state = made.state(each.name, Progress.DONE)
+                state = made.state(each.name, LoopProgress.DONE)
             states.append(state)
             if self._perform:
                 write_round(self._config.out, place, each, state, self._held_out)
@@ -181,7 +183,7 @@ class _Walk:
             made.seconds += step.seconds
             self._judge_detector(each, made, detector)
 
-    def _judge_detector(self, each: Round, made: _Made, detector: Detector) -> None:
+    def _judge_detector(self, each: Round, made: _Made, detector: LoopDetector) -> None:
         """A detector for another model than the last one's is needed; else the better one stays."""
         made.recall, step = self._judge.measure_detector(
             detector, self._held_out, label=f"{each.name}: measure the detector"
@@ -267,11 +269,11 @@ class _Walk:
         return [self._sets[name] for name in chosen]
 
     def _state(
-        self, states: Sequence[RoundState], start: Measured | None, waiting: str | None
+        self, states: Sequence[RoundState], start: Scores | None, waiting: str | None
     ) -> LoopState:
         known = {state.name for state in states}
         rest = [
-            RoundState(name=each.name, progress=Progress.PENDING)
+            RoundState(name=each.name, progress=LoopProgress.PENDING)
             for each in self._config.rounds
             if each.name not in known
         ]

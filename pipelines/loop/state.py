@@ -7,14 +7,14 @@ from sa_engine.pipelines.loop.config import (
     LoopConfig,
 )
 from sa_engine.pipelines.loop.parts import (
-    Detector,
     GatheredSet,
-    Measured,
+    LoopDetector,
     Model,
+    Scores,
 )
 
 
-class Progress(StrEnum):
+class LoopProgress(StrEnum):
     """How far a round is."""
 
     DONE = "done"
@@ -37,14 +37,14 @@ class RoundState:
     """
 
     name: str
-    progress: Progress
+    progress: LoopProgress
     sets: tuple[GatheredSet, ...] = ()
     trained_on: tuple[str, ...] = ()
     model: Model | None = None
-    measured: Measured | None = None
+    measured: Scores | None = None
     before: float | None = None
     promoted: bool | None = None
-    detector: Detector | None = None
+    detector: LoopDetector | None = None
     recall: float | None = None
     detector_promoted: bool | None = None
     doing: str | None = None
@@ -67,12 +67,12 @@ class LoopState:
     rounds: tuple[RoundState, ...]
     started_from: Model
     model: Model
-    start: Measured | None = None
-    detector: Detector | None = None
+    start: Scores | None = None
+    detector: LoopDetector | None = None
     waiting: str | None = None
     doing: str | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether every round is done."""
-        return all(each.progress is Progress.DONE for each in self.rounds)
+        return all(each.progress is LoopProgress.DONE for each in self.rounds)

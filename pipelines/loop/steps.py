@@ -21,7 +21,7 @@ from sa_engine.dataset.manifest import is_dataset
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.dataset.sources.source_list import SourceList
-from sa_engine.errors import DamagedError, SaEngineError
+from sa_engine.errors import DamagedError, NotDone, SaEngineError
 from sa_engine.version import __version__
 
 STEP_NAME = "step.json"
@@ -51,20 +51,6 @@ class Step:
     def id(self) -> str:
         """The step's name in the registry."""
         return f"{self.kind}-{self.key}"
-
-
-class NotDone(SaEngineError):  # noqa: N818 - a state, not a fault
-    """A step that is looked for has not been made yet.
-
-    seconds: that were spent on it so far; None if it was not begun.
-    """
-
-    def __init__(self, kind: str, label: str, folder: Path, seconds: float | None) -> None:
-        super().__init__(f"{label} has not been made yet")
-        self.kind = kind
-        self.label = label
-        self.folder = folder
-        self.seconds = seconds
 
 
 class Clock:

@@ -21,8 +21,8 @@ from sa_engine.pipelines.loop.config import RANDOM, DetectorPlan, Round, TrainPl
 from sa_engine.pipelines.loop.parts import (
     DETECTOR_NAME,
     MODEL_NAME,
-    Detector,
     GatheredSet,
+    LoopDetector,
     Model,
     check_masks,
 )
@@ -177,9 +177,9 @@ class ModelMaker:
         *,
         sets: Sequence[GatheredSet],
         model: Model,
-        last: Detector | None,
+        last: LoopDetector | None,
         label: str,
-    ) -> tuple[Detector, Step]:
+    ) -> tuple[LoopDetector, Step]:
         """Train a detector on the image encoder of a model.
 
         last: the detector in force, which it starts from if the two are of one network.
@@ -219,7 +219,7 @@ class ModelMaker:
 
         step = self._bench.step("detector", inputs, work, label)
         path, sha256 = step.folder / DETECTOR_NAME, step.result["files"][DETECTOR_NAME]
-        return Detector(made_by=each.name, path=path, sha256=sha256, model=model), step
+        return LoopDetector(made_by=each.name, path=path, sha256=sha256, model=model), step
 
     def _train_detector(
         self,
@@ -244,7 +244,7 @@ class ModelMaker:
         save_detector(detector, folder / DETECTOR_NAME, replace(made, data=lines, results={}))
 
 
-def _is_same_network(last: Detector, plan: DetectorPlan, model: Model) -> bool:
+def _is_same_network(last: LoopDetector, plan: DetectorPlan, model: Model) -> bool:
     """Whether training can go on from a detector: the same network on an encoder of one shape."""
     card, wanted = read_detector_card(last.path), read_card(model.path)
     net = build_config(DetectorOptions(data=(), out=Path(), changes=plan.changes)).net

@@ -16,6 +16,7 @@ from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.sources.listing import Source, read_source_bytes
 from sa_engine.errors import (
     AnnotationError,
+    BrokenWorker,
     DatasetError,
     ImageError,
     InterruptedRun,
@@ -29,10 +30,6 @@ memory stays bounded by the largest images."""
 
 _LONGEST_ERROR = 2000
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-
-
-class BrokenWorker(SaEngineError):  # noqa: N818 - what has become of it
-    """What this process needs has failed for good (a GPU that answers no more): start another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,21 @@ proven: the stats vouch for every byte. What cannot be had that way is made agai
 the frozen list and the dataset's own options.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sa_engine.dataset.folder.base import Folder, open_folder
+from sa_engine.dataset.folder.base import Folder
 from sa_engine.dataset.images.reading import DEFAULT_MAX_PIXELS
-from sa_engine.dataset.manifest import Manifest, read_manifest
-from sa_engine.dataset.records import ImageRecord, Stage
+from sa_engine.dataset.manifest import Manifest
+from sa_engine.dataset.records import ImageRecord
 from sa_engine.dataset.shards.claims import Lease, claim
-from sa_engine.dataset.shards.salvage import Irreparable, Remains, Reread
+from sa_engine.dataset.shards.salvage import Remains, Reread
 from sa_engine.dataset.shards.stats import ShardStats, parquet_name, stats_name, tar_name
-from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, is_begun
+from sa_engine.dataset.shards.writer import ShardWriter, is_begun
 from sa_engine.dataset.sources.source_list import Source
-from sa_engine.errors import InterruptedRun, SaEngineError, UsageError
+from sa_engine.errors import InterruptedRun, Irreparable, SaEngineError, StageUnavailable
 from sa_engine.pipelines.run.one_image import (
     Annotator,
     LazyAnnotate,
@@ -59,15 +57,6 @@ class Unrepaired:
     why: str
 
 
-_BY_ITS_COMMAND = (
-    "its images must be made again, for which the dataset alone does not say enough: give the "
-    "command that made it once more, with --repair"
-)
-_BY_COMBINING = (
-    "its images came from other datasets, and nothing here says from where: remove its "
-    "_stats.json and give the `sa-engine {verb}` that made it once more"
-)
-
 Repair = Repaired | Unrepaired
 OpenAnnotator = Callable[[], Annotator]
 
@@ -98,50 +87,6 @@ def repair_shards(
         done.append(work.repair(index))
         if progress is not None:
             progress(len(done), len(damaged))
-    return done
-
-
-def repair_dataset(
-    path: str | os.PathLike[str],
-    damaged: Sequence[int],
-    *,
-    checkpoint: Path | None = None,
-    device: str = "auto",
-    stop: Callable[[], bool],
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Repair]:
-    """`repair_shards` by what the dataset itself says of how it was made.
-
-    checkpoint: the model that made its masks; None to look among those that come with the engine.
-
-    Shards that only their stage can make again are repaired for the fully automatic stage; others
-    need what the dataset does not hold (annotations, say).
-    """
-    folder = open_folder(path)
-    manifest = read_manifest(folder)
-
-    def annotator() -> Annotator:
-        options = manifest.options
-        for verb in ("merge", "split"):
-            if verb in options:
-                raise UsageError(_BY_COMBINING.format(verb=verb))
-        if manifest.stage is not Stage.AUTOMATIC or "points-per-side" not in options:
-            raise UsageError(_BY_ITS_COMMAND)
-        # Here alone, for it loads the deep learning library, which other repairs do without.
-        from sa_engine.pipelines.stages.automatic import annotator_of
-
-        return annotator_of(manifest, checkpoint=checkpoint, device=device)
-
-    done = repair_shards(
-        folder,
-        manifest,
-        damaged,
-        annotator=annotator,
-        reading=reading_of(manifest),
-        stop=stop,
-        progress=progress,
-    )
-    clear_scratch(path, manifest)
     return done
 
 
@@ -197,7 +142,7 @@ class _Repairs:
             return Repaired(index, how, is_same=True)
         try:
             stats = self._make(lease, remains)
-        except (Irreparable, _Unavailable) as error:
+        except (Irreparable, StageUnavailable) as error:
             return Unrepaired(index, str(error))
         return Repaired(index, "made again by its stage", is_same=remains.equals(stats))
 
@@ -241,7 +186,7 @@ class _Repairs:
                 self._annotate.open()
             except SaEngineError as error:
                 self._annotate = None
-                raise _Unavailable(str(error)) from error
+                raise StageUnavailable(str(error)) from error
         # Where the stats are lost, what lies there is not to be taken for a shard in the making.
         with self._writer(lease, is_trial=remains.are_stats_lost) as writer:
             while (image_id := writer.next_image_id) is not None:
@@ -277,10 +222,6 @@ class _Repairs:
     def _check_stop(self) -> None:
         if self._stop():
             raise InterruptedRun("the same command continues where it stopped")
-
-
-class _Unavailable(SaEngineError):  # noqa: N818 - what it is, in one word
-    """The stage cannot be had."""
 
 
 def _check_source(remains: Remains, image_id: int, loaded: Loaded) -> None:

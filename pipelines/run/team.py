@@ -17,10 +17,10 @@ from typing import Any
 
 from sa_engine.dataset.folder.base import Folder, open_folder
 from sa_engine.dataset.shards.stats import failure_reason
-from sa_engine.errors import InterruptedRun, SaEngineError
+from sa_engine.errors import BrokenWorker, InterruptedRun, SaEngineError
 from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
 from sa_engine.pipelines.run.events import ImageDone, ImageStarted
-from sa_engine.pipelines.run.one_image import Annotator, BrokenWorker, Reading
+from sa_engine.pipelines.run.one_image import Annotator, Reading
 from sa_engine.pipelines.run.signals import StopRequest, stop_on_signals
 from sa_engine.pipelines.run.watch import Watch
 from sa_engine.pipelines.run.worker import Part, Retry, work

@@ -21,7 +21,7 @@ from sa_engine.automask.crops import Crop, crop_boxes
 from sa_engine.automask.filters import Candidates
 from sa_engine.automask.finish import clean_and_limit, drop_overlapping
 from sa_engine.automask.point_grid import grids
-from sa_engine.automask.steps import NoTimes, Step, StepTimes
+from sa_engine.automask.steps import NoTimes, StepTimes, TimedStep
 from sa_engine.automask.tiles import measure, tiling
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
@@ -95,15 +95,15 @@ class MaskGenerator:
             self._search(embedding_1CHW, input_hw, index, crops, size_hw)
             for index, input_hw, embedding_1CHW in self._embed(rgb_HW3, crops)
         ]
-        with self._times.measure(Step.SUPPRESS):
+        with self._times.measure(TimedStep.SUPPRESS):
             candidates = filters.concatenate(found)
             if len(crops) > 1:
                 candidates = filters.suppress_between_crops(candidates, crops, self.config)
-        with self._times.measure(Step.RUN_LENGTHS):
+        with self._times.measure(TimedStep.RUN_LENGTHS):
             records = [
                 _record(candidates, i, crops, image_size_hw=size_hw) for i in range(len(candidates))
             ]
-        with self._times.measure(Step.CLEAN):
+        with self._times.measure(TimedStep.CLEAN):
             records = clean_and_limit(records, image_size_hw=size_hw, config=self.config)
             return drop_overlapping(records, self.config)
 
@@ -117,14 +117,14 @@ class MaskGenerator:
         at_once = self.config.crops_per_batch or (1 if self._device.type == "cpu" else 16)
         for _, layer in groupby(enumerate(crops), key=lambda pair: pair[1].layer):
             while batch := list(islice(layer, at_once)):
-                with self._times.measure(Step.RESIZE):
+                with self._times.measure(TimedStep.RESIZE):
                     inputs = [
                         resize_to_input(
                             rgb_HW3[crop.y0 : crop.y1, crop.x0 : crop.x1], self._sam.image_size
                         )
                         for _, crop in batch
                     ]
-                with self._times.measure(Step.ENCODE):
+                with self._times.measure(TimedStep.ENCODE):
                     squares = [
                         self._sam.preprocess(
                             torch.tensor(x, device=self._device).permute(2, 0, 1).float()
@@ -159,7 +159,7 @@ class MaskGenerator:
         scale = np.array([input_hw[1] / crop.size_hw[1], input_hw[0] / crop.size_hw[0]])
         points = torch.from_numpy((points_P2 * scale).astype(np.float32)).to(self._device)
         decoder, prompt_encoder = self._sam.mask_decoder, self._sam.prompt_encoder
-        with self._times.measure(Step.PROMPT):
+        with self._times.measure(TimedStep.PROMPT):
             pe_1CHW = prompt_encoder.image_pe()
             _, dense_1C11 = prompt_encoder(self._prompts(points[:1]))
             context = decoder.prepare(embedding_1CHW, pe_1CHW, shared_dense_1C11=dense_1C11)
@@ -170,7 +170,7 @@ class MaskGenerator:
             if masks is None:
                 return None
             logits_KHW, iou_K, point_K = masks
-            with self._times.measure(Step.MEASURE):
+            with self._times.measure(TimedStep.MEASURE):
                 measured = measure(
                     logits_KHW,
                     tiles,
@@ -191,7 +191,7 @@ class MaskGenerator:
         at_once = self.config.points_per_batch or self._prompts_at_once()
         found = in_order(search, range(0, len(points), at_once))
         kept = [candidates for candidates in found if candidates is not None]
-        with self._times.measure(Step.SUPPRESS):
+        with self._times.measure(TimedStep.SUPPRESS):
             return filters.suppress_within_crop(filters.concatenate(kept), self.config)
 
     def _masks(self, context: ImageContext, points_P2: Tensor) -> tuple[Tensor, ...] | None:
@@ -201,7 +201,7 @@ class MaskGenerator:
         By point and then by mask; None if there are none.
         """
         decoder = self._sam.mask_decoder
-        with self._times.measure(Step.PROMPT):
+        with self._times.measure(TimedStep.PROMPT):
             sparse_PTC, dense_1C11 = self._sam.prompt_encoder(self._prompts(points_P2))
             tokens = decoder.attend(context, sparse_PTC, dense_1C11)
             # The first mask answers several prompts; a single point is ambiguous.
@@ -209,7 +209,7 @@ class MaskGenerator:
             prompt_K, mask_K = filters.confident(iou_P3, self.config)
         if not len(prompt_K):
             return None
-        with self._times.measure(Step.DRAW):
+        with self._times.measure(TimedStep.DRAW):
             logits_KHW = decoder.masks(tokens, prompt_K, mask_K + 1)
         return logits_KHW, iou_P3[prompt_K, mask_K], prompt_K
 

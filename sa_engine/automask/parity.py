@@ -13,7 +13,7 @@ MATCH_IOU = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class MaskPair:
     """The same mask in both runs.
 
     first, second: its position in each run.
@@ -36,7 +36,7 @@ class Parity:
     only_first, only_second: positions of masks without a match.
     """
 
-    matches: tuple[Match, ...]
+    matches: tuple[MaskPair, ...]
     only_first: tuple[int, ...]
     only_second: tuple[int, ...]
 
@@ -101,7 +101,7 @@ def compare(
             partner[a] = b
             taken.add(b)
     matches = tuple(
-        Match(
+        MaskPair(
             a,
             b,
             float(ious[a, b]),

@@ -11,7 +11,7 @@ import torch
 from sa_engine.model.crew import sharing
 
 
-class Step(StrEnum):
+class TimedStep(StrEnum):
     """The steps of mask generation, in order."""
 
     RESIZE = "resize"
@@ -41,10 +41,10 @@ class StepTimes:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._lock = threading.Lock()
-        self.seconds: dict[Step, float] = dict.fromkeys(Step, 0.0)
+        self.seconds: dict[TimedStep, float] = dict.fromkeys(TimedStep, 0.0)
 
     @contextmanager
-    def measure(self, step: Step) -> Iterator[None]:
+    def measure(self, step: TimedStep) -> Iterator[None]:
         """Count the time of the block."""
         begin = time.perf_counter()
         try:
@@ -63,6 +63,6 @@ class NoTimes(StepTimes):
     """Counts nothing and never waits."""
 
     @contextmanager
-    def measure(self, step: Step) -> Iterator[None]:  # noqa: ARG002
+    def measure(self, step: TimedStep) -> Iterator[None]:  # noqa: ARG002
         """Do nothing."""
         yield

@@ -20,7 +20,7 @@ EMBEDDING_STRIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedMaps:
     """B images as the encoder sees them.
 
     embedding_BCHW: (B, C, S/16, S/16), as `Sam.encode_image` gives it.
@@ -43,7 +43,7 @@ def finer_channels(sam: Sam) -> dict[int, int]:
     return channels
 
 
-def encode(sam: Sam, images_B3SS: Tensor) -> Encoded:
+def encode(sam: Sam, images_B3SS: Tensor) -> EncodedMaps:
     """Encode preprocessed images once, for the detector and the mask decoder alike.
 
     images_B3SS: as `Sam.encode_image` takes them; the embedding is the same to the last bit.
@@ -64,7 +64,7 @@ def encode(sam: Sam, images_B3SS: Tensor) -> Encoded:
     finally:
         for handle in handles:
             handle.remove()
-    return Encoded(embedding_BCHW, finer)
+    return EncodedMaps(embedding_BCHW, finer)
 
 
 def _steps(sam: Sam) -> list[Any]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from sa_engine.detection.boxes import BoxFilter, FoundBoxes, choose_boxes
-from sa_engine.detection.encoder import Encoded, encode
+from sa_engine.detection.encoder import EncodedMaps, encode
 from sa_engine.detection.network import Detector
 from sa_engine.model.crew import one_thread_an_operator
 from sa_engine.model.framing import resize_to_input
@@ -18,7 +18,7 @@ from sa_engine.model.sam import Sam
 class EncodedImage:
     """One encoded image: (height, width) inside the model's input, and of its own."""
 
-    encoded: Encoded
+    encoded: EncodedMaps
     input_hw: tuple[int, int]
     size_hw: tuple[int, int]
 

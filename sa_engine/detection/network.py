@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sa_engine.detection.config import DetectorConfig
-from sa_engine.detection.encoder import EMBEDDING_STRIDE, Encoded
+from sa_engine.detection.encoder import EMBEDDING_STRIDE, EncodedMaps
 
 _PRIOR = 0.01
 """Score of every place before training."""
@@ -119,7 +119,7 @@ class Detector(nn.Module):
         for last in (self.score, self.sides):
             nn.init.normal_(last.weight, std=0.01)
 
-    def forward(self, encoded: Encoded) -> Answers:
+    def forward(self, encoded: EncodedMaps) -> Answers:
         """Scores and boxes at all places."""
         maps = self._pyramid(encoded)
         logits, boxes = [], []
@@ -144,7 +144,7 @@ class Detector(nn.Module):
             strides.append(torch.full((len(centres[-1]),), float(stride), device=device))
         return Places(torch.cat(centres), torch.cat(strides))
 
-    def _pyramid(self, encoded: Encoded) -> list[Tensor]:
+    def _pyramid(self, encoded: EncodedMaps) -> list[Tensor]:
         """Maps of `strides`, finest first, (B, H, W, C) each."""
         inputs = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding_BCHW}
         top = self.laterals[str(EMBEDDING_STRIDE)](inputs[EMBEDDING_STRIDE])

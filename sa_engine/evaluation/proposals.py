@@ -30,7 +30,7 @@ Generate = Callable[[NDArray[np.uint8]], Sequence[MaskRecord]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundObjects:
     """One known object, and how well the best of the first masks covers it.
 
     proposals: masks made in its picture. iou_100, iou_1000: with the first 100 and 1000 masks,
@@ -68,7 +68,7 @@ def proposal_config(config: GeneratorConfig) -> GeneratorConfig:
 
 def evaluate_proposals(
     dataset: Dataset, name: str, *, generate: Generate, max_images: int | None = None
-) -> Iterator[list[Found]]:
+) -> Iterator[list[FoundObjects]]:
     """Make all masks of each picture and match them with the known ones; yields by picture."""
     for record in chosen_images(dataset, name, max_images):
         made = sorted(generate(dataset.read_rgb(record)), key=mask_rank, reverse=True)
@@ -78,7 +78,7 @@ def evaluate_proposals(
         )
         at_100, at_1000 = assign(ious[:100]), assign(ious)
         yield [
-            Found(
+            FoundObjects(
                 dataset=name,
                 image_id=record.image_id,
                 mask_id=record.mask_id(i),
@@ -108,7 +108,7 @@ def assign(ious_PG: NDArray[np.float64]) -> NDArray[np.float64]:
     return best
 
 
-def average_recall(found: Sequence[Found]) -> dict[str, Recall]:
+def average_recall(found: Sequence[FoundObjects]) -> dict[str, Recall]:
     """Average recall by size class of the known objects; classes without any are left out."""
     recalls: dict[str, Recall] = {}
     for name, (low, high) in AREAS.items():

@@ -28,7 +28,7 @@ LONGEST_OUTLINE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PolygonPart:
     """One piece of a mask whose pixels touch by side or corner.
 
     outer: its outline, clockwise as seen on the screen.
@@ -62,7 +62,7 @@ def from_many_polygons(
     return masks
 
 
-def from_parts(parts: Sequence[Part], size_hw: tuple[int, int]) -> Rle:
+def from_parts(parts: Sequence[PolygonPart], size_hw: tuple[int, int]) -> Rle:
     """Fill parts with their holes: the even-odd rule over all their rings."""
     rings = [ring.reshape(-1) for part in parts for ring in (part.outer, *part.holes)]
     height, width = size_hw
@@ -76,7 +76,7 @@ def from_parts(parts: Sequence[Part], size_hw: tuple[int, int]) -> Rle:
     return from_runs(np.diff(bounds).tolist(), size_hw)
 
 
-def to_parts(rle: Rle) -> list[Part]:
+def to_parts(rle: Rle) -> list[PolygonPart]:
     """Trace a mask along its pixel edges, with holes, parts in reading order of their top left.
 
     Exact: `from_parts` of the result is the same mask; so is `from_polygons` of the outer rings
@@ -96,15 +96,15 @@ def to_parts(rle: Rle) -> list[Part]:
         (outers if padded[y + 1, x + 1] else holes).append(ring)
     shift = np.array([x0, y0], dtype=np.int32)
     if not holes:
-        return [Part(ring + shift) for ring in outers]
+        return [PolygonPart(ring + shift) for ring in outers]
     owner = _owners(window, outers, holes)
     kept: list[list[Ring]] = [[] for _ in outers]
     for ring, index in zip(holes, owner, strict=True):
         kept[index].append(np.concatenate((ring[:1], ring[:0:-1])) + shift)
-    return [Part(ring + shift, tuple(own)) for ring, own in zip(outers, kept, strict=True)]
+    return [PolygonPart(ring + shift, tuple(own)) for ring, own in zip(outers, kept, strict=True)]
 
 
-def to_single_ring(parts: Sequence[Part]) -> Ring:
+def to_single_ring(parts: Sequence[PolygonPart]) -> Ring:
     """One ring for formats that hold no more than one, (N, 2).
 
     Holes are joined to the outline, and parts to each other, by cuts without width that are walked
@@ -251,7 +251,7 @@ def _owners(window: Mask, outers: Sequence[Ring], holes: Sequence[Ring]) -> list
     return [index[int(labels[ring[0, 1] - 1, ring[0, 0]])] for ring in holes]
 
 
-def _joined_holes(part: Part) -> Ring:
+def _joined_holes(part: PolygonPart) -> Ring:
     """The outline with every hole joined by a cut straight up from the hole's first corner."""
     if not part.holes:
         return part.outer

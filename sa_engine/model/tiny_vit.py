@@ -72,7 +72,7 @@ class RowsConv(ConvNorm):
         return rows_made(self(x_BCHW), rows)
 
 
-class PatchEmbed(nn.Module):
+class ConvPatchEmbed(nn.Module):
     """Two strided convolutions: (B, 3, S, S) to (B, C, S/4, S/4)."""
 
     def __init__(self, channels: int) -> None:
@@ -246,7 +246,7 @@ class TinyVitBlock(nn.Module):
         return in_strips(height, row_bytes, x_BCHW, compute, dim=2, training=self.training)
 
 
-class Stage(nn.Module):
+class TinyVitStage(nn.Module):
     """Blocks of one resolution and, but for the last stage, the step to the next."""
 
     def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
@@ -279,7 +279,7 @@ class TinyVit(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbed(widths[0])
+        self.patch_embed = ConvPatchEmbed(widths[0])
         rates = drop_path_rates(drop_path, sum(depths))
         strides = (2, 2, 1)
         stages = []
@@ -295,7 +295,7 @@ class TinyVit(nn.Module):
                 ]
             last = i == len(widths) - 1
             step = None if last else PatchMerging(width, widths[i + 1], stride=strides[i])
-            stages.append(Stage(blocks, step))
+            stages.append(TinyVitStage(blocks, step))
         self.layers = nn.ModuleList(stages)
         self.neck = nn.Sequential(
             nn.Conv2d(widths[-1], out_channels, 1, bias=False),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sa_engine.automask.parity import Match, ParitySummary, compare, summarise
+from sa_engine.automask.parity import MaskPair, ParitySummary, compare, summarise
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 
@@ -33,8 +33,8 @@ def test_masks_are_paired_by_overlap_and_the_rest_is_listed() -> None:
     second = [record(31, 60), record(90, 100), record(0, 20, 0.8)]
     parity = compare(first, second)
     assert parity.matches == (
-        Match(0, 2, 1.0, pytest.approx(-0.1), 0.0),
-        Match(1, 0, pytest.approx(29 / 30), 0.0, 0.0),
+        MaskPair(0, 2, 1.0, pytest.approx(-0.1), 0.0),
+        MaskPair(1, 0, pytest.approx(29 / 30), 0.0, 0.0),
     )
     assert parity.only_first == (2,)
     assert parity.only_second == (1,)

@@ -106,7 +106,7 @@ def test_outer_rings_are_enough_where_there_are_no_holes(mask: np.ndarray) -> No
     parts = to_parts(encode(mask))
     filled = from_polygons([part.outer.reshape(-1) for part in parts], mask.shape)
 
-    expected = from_parts([polygons.Part(part.outer) for part in parts], mask.shape)
+    expected = from_parts([polygons.PolygonPart(part.outer) for part in parts], mask.shape)
     assert filled == expected
     if not any(part.holes for part in parts):
         assert filled == encode(mask)

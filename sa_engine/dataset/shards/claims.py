@@ -41,7 +41,7 @@ from sa_engine.dataset.shards.shared_claims import (
     shared_holders,
 )
 from sa_engine.dataset.shards.stats import stats_name
-from sa_engine.errors import DatasetError, SaEngineError
+from sa_engine.errors import LeaseLost, SaEngineError
 
 STALE_S = 60.0
 """A holder on another machine counts as dead after this many seconds without a heartbeat."""
@@ -68,10 +68,6 @@ class Holder:
     pid: int
     age_s: float
     is_alive: bool
-
-
-class LeaseLost(DatasetError):  # noqa: N818 - what happened, in one word
-    """Another worker has taken over the shard."""
 
 
 class Lease:

@@ -29,7 +29,7 @@ from sa_engine.dataset.shards.stats import (
 )
 from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.dataset.sources.source_list import Source
-from sa_engine.errors import DamagedError, SaEngineError
+from sa_engine.errors import DamagedError, Irreparable
 
 _DIGEST = re.compile(rb'"sha256": "([0-9a-f]{64})"')
 _SECONDS = re.compile(rb'"seconds": ([0-9]+\.[0-9]+),')
@@ -47,10 +47,6 @@ class Reread:
     sha256: str
     image: StoredImage | None
     error: str | None
-
-
-class Irreparable(SaEngineError):  # noqa: N818 - what it is, in one word
-    """What is left does not say what the shard was; the message says what is missing."""
 
 
 class Remains:

@@ -10,7 +10,7 @@ from sa_engine.dataset.shards.journal import Entry
 from sa_engine.dataset.shards.stats import FileSum, failure_reason
 
 
-class Tally:
+class ShardTally:
     """Images, masks, failures, seconds and bytes of a shard, as its stats have them.
 
     num_masks: masks of all images; seconds: time spent on the images.

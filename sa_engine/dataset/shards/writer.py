@@ -26,7 +26,7 @@ from sa_engine.dataset.shards.stats import (
     stats_name,
     tar_name,
 )
-from sa_engine.dataset.shards.tally import Tally
+from sa_engine.dataset.shards.tally import ShardTally
 from sa_engine.errors import DamagedError
 
 
@@ -179,7 +179,7 @@ class ShardWriter:
             write_at(self._tar, tar.end_bytes(self._tar_end), self._tar_end)
             os.fsync(self._tar)
         parquet_path = self._tar_path.with_name(parquet_name(self._index))
-        tally = Tally()
+        tally = ShardTally()
         with explain_write(parquet_path):
             rows.write_rows(parquet_path, self._read_back(tally))
             with parquet_path.open("rb+") as file:
@@ -244,7 +244,7 @@ class ShardWriter:
         with explain_write(self._tar_path):
             os.ftruncate(self._tar, self._tar_end)
 
-    def _read_back(self, tally: Tally) -> Iterator[dict[str, Any]]:
+    def _read_back(self, tally: ShardTally) -> Iterator[dict[str, Any]]:
         """The rows, from the journal and the tar, while both are checked and counted."""
         position = 0
         with open(self._tar, "rb", closefd=False) as file:

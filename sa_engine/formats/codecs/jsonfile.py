@@ -27,7 +27,7 @@ _decoder = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteSpan:
     """Where a value lies in the file: offset and size in bytes."""
 
     offset: int
@@ -44,7 +44,7 @@ class Element:
 
     key: str
     in_array: bool
-    span: Span
+    span: ByteSpan
     value: Any
     was_utf8: bool
 
@@ -118,7 +118,7 @@ class JsonFile:
         if reader.peek():
             raise reader.error("expected the end of the file")
 
-    def bytes(self, span: Span) -> bytes:
+    def bytes(self, span: ByteSpan) -> bytes:
         """The file's bytes there; fewer only at its end."""
         if self._data is not None:
             return self._data[span.offset : span.offset + span.size]
@@ -126,7 +126,7 @@ class JsonFile:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         return os.pread(self._descriptor, span.size, span.offset)
 
-    def value(self, span: Span) -> tuple[Any, bool]:
+    def value(self, span: ByteSpan) -> tuple[Any, bool]:
         """The value there, and whether its text was UTF-8."""
         return parse(self.bytes(span))
 
@@ -212,7 +212,7 @@ class _Reader:
             raise self.error(f"expected , or {closing}")
         return False
 
-    def value(self) -> tuple[Any, Span, bool]:
+    def value(self) -> tuple[Any, ByteSpan, bool]:
         """The next value, where it lies, and whether its text was UTF-8."""
         self.peek()
         size = _WINDOW
@@ -230,7 +230,7 @@ class _Reader:
                 raise self.error(str(error)) from error
             self._extend(size)
             size *= 2
-        span = Span(self._base + self._position, end - self._position)
+        span = ByteSpan(self._base + self._position, end - self._position)
         was_utf8 = True
         if not self._text.isascii():
             text = self._text[self._position : end]
@@ -246,7 +246,7 @@ class _Reader:
         return self.error(error.msg)
 
     def _extend(self, size: int) -> None:
-        more = self._file.bytes(Span(self._base + len(self._text), max(size, _WINDOW)))
+        more = self._file.bytes(ByteSpan(self._base + len(self._text), max(size, _WINDOW)))
         self._at_end = not more
         self._base += self._position
         self._text = self._text[self._position :] + more.decode("latin-1")

@@ -16,7 +16,7 @@ import numpy as np
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.codecs import geometry
-from sa_engine.formats.codecs.jsonfile import Element, JsonFile, Span, parse
+from sa_engine.formats.codecs.jsonfile import ByteSpan, Element, JsonFile, parse
 from sa_engine.formats.fields import engine_fields, keepable, text, whole_size
 from sa_engine.formats.readers.gather import Gatherer
 from sa_engine.formats.reasons import Loss, Note, Repair
@@ -79,16 +79,16 @@ class CocoSource:
         start, stop = offsets[0], offsets[-1] + sizes[-1]
         if stop - start < 2 * sum(sizes) + 4096:
             # They lie together: one read.
-            data = self._file.bytes(Span(start, stop - start))
+            data = self._file.bytes(ByteSpan(start, stop - start))
             return [
                 parse(data[offset - start : offset - start + size])
                 for offset, size in zip(offsets, sizes, strict=True)
             ]
-        return [self._file.value(Span(*span)) for span in zip(offsets, sizes, strict=True)]
+        return [self._file.value(ByteSpan(*span)) for span in zip(offsets, sizes, strict=True)]
 
     def _image_attributes(self, index: int) -> dict[str, Any]:
         offset, size = self._image_spans[2 * index : 2 * index + 2]
-        record, _ = self._file.value(Span(offset, size))
+        record, _ = self._file.value(ByteSpan(offset, size))
         extra = {key: value for key, value in record.items() if key not in _IMAGE_KEYS}
         name = self.images[index].file_name
         kept = keepable({"source_id": record.get("id"), "file_name": name, **extra})

@@ -10,7 +10,7 @@ from xml.parsers import expat
 from sa_engine.dataset.folder.base import read_range
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ListedImage
-from sa_engine.formats.codecs.jsonfile import Span
+from sa_engine.formats.codecs.jsonfile import ByteSpan
 from sa_engine.formats.fields import text
 
 SHAPES = frozenset(
@@ -26,7 +26,7 @@ class Scan:
     def __init__(self, path: Path) -> None:
         self.images: list[ListedImage] = []
         self.heads: list[dict[str, str]] = []
-        self.spans: list[Span | None] = []
+        self.spans: list[ByteSpan | None] = []
         self.counts: list[int] = []
         self.labels: list[str] = []
         self.annotator: str | None = None
@@ -123,7 +123,7 @@ class Scan:
                 if self.recoded is not None
                 else read_range(self._path, end, 256)
             )
-            self.spans.append(Span(start, end + tail.index(b">") + 1 - start))
+            self.spans.append(ByteSpan(start, end + tail.index(b">") + 1 - start))
 
     def _recode(self) -> None:
         """Elements can only be read alone in an encoding that needs no declaration."""

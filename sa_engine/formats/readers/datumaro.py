@@ -11,7 +11,7 @@ from typing import Any
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.codecs import geometry
-from sa_engine.formats.codecs.jsonfile import JsonFile, Span
+from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import keepable, number, text, whole_size
 from sa_engine.formats.readers.folders import files_below
 from sa_engine.formats.readers.gather import Gatherer, Piece
@@ -30,7 +30,7 @@ class DatumaroSource:
         annotations = path / "annotations" if (path / "annotations").is_dir() else path
         self._root = path if path.is_dir() else path.parent
         self._files: list[JsonFile] = []
-        self._places: list[tuple[int, Span]] = []
+        self._places: list[tuple[int, ByteSpan]] = []
         self._counts: list[int] = []
         self._sizes: list[tuple[int, int] | None] = []
         self._labels: list[list[str | None]] = []
@@ -95,7 +95,7 @@ class DatumaroSource:
         known = {category["name"] for category in self.categories}
         self.categories += [{"name": n} for n in self._labels[which] if n and n not in known]
 
-    def _add_item(self, which: int, span: Span, item: Any) -> None:
+    def _add_item(self, which: int, span: ByteSpan, item: Any) -> None:
         listed = _listed(item, self._subsets[which])
         if listed is None:
             what = f"item at byte {span.offset}"

@@ -18,7 +18,7 @@ import numpy as np
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import Box, ImportedImage, ListedImage
 from sa_engine.formats.codecs import brush, geometry
-from sa_engine.formats.codecs.jsonfile import JsonFile, Span
+from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import engine_fields, keepable, number, text, whole_size
 from sa_engine.formats.readers.gather import Gatherer, Piece
 from sa_engine.formats.reasons import Loss, Note
@@ -56,7 +56,7 @@ class LabelStudioSource:
         self.categories: Sequence[Mapping[str, Any]] = ()
         images: list[ListedImage] = []
         notes: list[Note] = []
-        self._spans: list[Span] = []
+        self._spans: list[ByteSpan] = []
         self._counts: list[int] = []
         self._answered: list[bool] = []
         self._sizes: list[tuple[int, int] | None] = []

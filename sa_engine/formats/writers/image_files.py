@@ -18,7 +18,7 @@ from sa_engine.formats.writers.base_writer import (
     has_details,
     write_file,
 )
-from sa_engine.masks.polygons import Part, to_parts, to_single_ring
+from sa_engine.masks.polygons import PolygonPart, to_parts, to_single_ring
 from sa_engine.masks.rle import decode_window
 
 SA1B_IMAGES_PER_TAR = 11_186
@@ -229,7 +229,7 @@ def _labelme_shapes(mask: MaskRecord, mask_id: int, groups: _Groups) -> list[dic
     return [{**known, "group_id": None, "points": corners, "shape_type": "mask", "mask": patch}]
 
 
-def _count_cuts(parts: list[Part], mask: MaskRecord, mask_id: int, losses: Tally) -> None:
+def _count_cuts(parts: list[PolygonPart], mask: MaskRecord, mask_id: int, losses: Tally) -> None:
     what = f"mask {mask_id}"
     if mask.category is None:
         losses.add(Note(Lossy.CATEGORY_ADDED, what))

@@ -1,4 +1,4 @@
-"""Encoded maps kept on disk: a frozen encoder has to see each picture but once.
+"""EncodedMaps maps kept on disk: a frozen encoder has to see each picture but once.
 
 One sparse file of equal entries, filled as pictures come. An entry counts once its checksum fits,
 so a run that was killed in the middle of one, or two processes that write the same one, do no harm.
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sa_engine.detection.encoder import EMBEDDING_STRIDE, Encoded
+from sa_engine.detection.encoder import EMBEDDING_STRIDE, EncodedMaps
 from sa_engine.errors import UsageError
 
 _MARK = np.dtype("<u8")
@@ -55,7 +55,7 @@ class FeatureBank:
         stored = int(mark.view(_MARK)[0])
         return stored != 0 and stored == _checksum(payload)
 
-    def put(self, entry: int, encoded: Encoded) -> None:
+    def put(self, entry: int, encoded: EncodedMaps) -> None:
         """Keep the maps of one image (B is 1)."""
         maps = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding_BCHW}
         flat = torch.cat([maps[stride].reshape(-1) for stride in self._shapes])
@@ -64,7 +64,7 @@ class FeatureBank:
         payload[:] = values
         mark.view(_MARK)[0] = _checksum(payload)
 
-    def get(self, entries: list[int]) -> Encoded:
+    def get(self, entries: list[int]) -> EncodedMaps:
         """The maps of several images as one batch, float32 on the CPU."""
         rows = np.stack([self._parts(entry)[0] for entry in entries])
         values = torch.from_numpy(rows.view(np.float16)).float()
@@ -75,7 +75,7 @@ class FeatureBank:
             maps[stride] = values[:, start : start + number].reshape(-1, *shape)
             start += number
         embedding = maps.pop(EMBEDDING_STRIDE)
-        return Encoded(embedding, maps)
+        return EncodedMaps(embedding, maps)
 
     def remove(self) -> None:
         """Delete the file; maps are of no use once the run that they belong to is done."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sa_engine.detection.boxes import inside
-from sa_engine.detection.encoder import Encoded, encode
+from sa_engine.detection.encoder import EncodedMaps, encode
 from sa_engine.detection.network import Detector
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
@@ -167,7 +167,7 @@ class DetectorTrainer:
         return detector_loss(answers, objects, usable_BL=usable, config=self._config.losses)
 
     @torch.no_grad()
-    def _encode(self, samples: Sequence[DetectorSample]) -> Encoded:
+    def _encode(self, samples: Sequence[DetectorSample]) -> EncodedMaps:
         """The encoder's maps of a batch: new ones, or those that are kept."""
         if self._bank is None:
             return self._encode_new([s.image_3SS for s in samples], samples)
@@ -176,14 +176,14 @@ class DetectorTrainer:
                 # One at a time, so that an entry does not depend on its neighbours in a batch.
                 self._bank.put(sample.entry, self._encode_new([sample.image_3SS], [sample]))
         kept = self._bank.get([s.entry for s in samples])
-        return Encoded(
+        return EncodedMaps(
             kept.embedding_BCHW.to(self._device),
             {stride: x.to(self._device) for stride, x in kept.finer.items()},
         )
 
     def _encode_new(
         self, images: Sequence[np.ndarray | None], samples: Sequence[DetectorSample]
-    ) -> Encoded:
+    ) -> EncodedMaps:
         pixels = torch.from_numpy(np.stack([x for x in images if x is not None]))
         normed = self._sam.preprocess(pixels.to(self._device).float())
         for b, sample in enumerate(samples):

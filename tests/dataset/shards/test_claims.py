@@ -9,9 +9,9 @@ import pytest
 
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.shards import claims as claims_module
-from sa_engine.dataset.shards.claims import LeaseLost, claim, holders
+from sa_engine.dataset.shards.claims import claim, holders
 from sa_engine.dataset.sources.source_list import Source
-from sa_engine.errors import DatasetError
+from sa_engine.errors import DatasetError, LeaseLost
 
 HOLDER = """
 import sys, time
@@ -134,7 +134,7 @@ def test_without_file_locks_the_heartbeat_decides(
     def no_locks(descriptor: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(claims.fcntl, "flock", no_locks)
+    monkeypatch.setattr(claims_module.fcntl, "flock", no_locks)
     with claim(out, 0, beat_s=0.05):
         time.sleep(0.3)
         assert holders(out, stale_s=0.25)[0].is_alive

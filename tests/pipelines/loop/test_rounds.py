@@ -18,7 +18,7 @@ from sa_engine.pipelines.loop.config import LoopConfig
 from sa_engine.pipelines.loop.reading import read_loop
 from sa_engine.pipelines.loop.registry import read_registry
 from sa_engine.pipelines.loop.rounds import look_at_loop, run_loop
-from sa_engine.pipelines.loop.state import LoopState, Progress
+from sa_engine.pipelines.loop.state import LoopProgress, LoopState
 from sa_engine.pipelines.loop.steps import Step, file_digest
 from tests.support.loop_sets import CONFIG, write_inputs
 from tests.support.scene_datasets import write_scenes
@@ -89,7 +89,7 @@ def test_three_stages_and_their_retrainings(done: tuple[Path, LoopState, list[st
         "stage3: train",
         "stage3: measure",
     ]
-    assert [each.progress for each in state.rounds] == [Progress.DONE] * 3
+    assert [each.progress for each in state.rounds] == [LoopProgress.DONE] * 3
     # By their min_gain: the second cannot be good enough, the others cannot fail.
     assert [each.promoted for each in state.rounds] == [True, False, True]
     assert stage2.model is not None
@@ -180,7 +180,7 @@ def test_a_change_makes_anew_what_depends_on_it(config_of: Callable[[str], LoopC
     # What is promoted decides what comes after, and no more than that.
     looked = look_at_loop(config_of(CONFIG.replace("min_gain = 1\n", "min_gain = -1\n")))
     progress = [each.progress for each in looked.rounds]
-    assert progress == [Progress.DONE, Progress.DONE, Progress.PENDING]
+    assert progress == [LoopProgress.DONE, LoopProgress.DONE, LoopProgress.PENDING]
     assert looked.doing == "stage3: gather found"
     assert looked.rounds[1].promoted is True
 
@@ -193,7 +193,7 @@ def test_people_are_waited_for(config_of: Callable[[str], LoopConfig], tmp_path:
 
     assert seen.made == ["stage2: gather proposed, for coco"]
     progress = [each.progress for each in state.rounds]
-    assert progress == [Progress.DONE, Progress.WAITING, Progress.PENDING]
+    assert progress == [LoopProgress.DONE, LoopProgress.WAITING, LoopProgress.PENDING]
     corrected = tmp_path / "configs" / "corrected.json"
     assert state.waiting is not None
     assert f"put what comes out at {corrected} and run the same command again" in state.waiting

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from sa_engine.errors import DamagedError
+from sa_engine.errors import DamagedError, NotDone
 from sa_engine.pipelines.loop.steps import (
     Clock,
-    NotDone,
     Steps,
     file_digest,
     listing,

@@ -9,9 +9,9 @@ from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.sources import listing
 from sa_engine.dataset.verify import verify
-from sa_engine.errors import DatasetError, InterruptedRun, SaEngineError, UsageError
+from sa_engine.errors import BrokenWorker, DatasetError, InterruptedRun, SaEngineError, UsageError
 from sa_engine.pipelines.run import one_image
-from sa_engine.pipelines.run.one_image import BrokenWorker, Reading
+from sa_engine.pipelines.run.one_image import Reading
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.workers import Workers
 from tests.support.annotators import Bright, Faulty, Unopened

@@ -19,10 +19,10 @@ from sa_engine.pipelines.run.repair import (
     Repair,
     Repaired,
     Unrepaired,
-    repair_dataset,
     repair_shards,
 )
 from sa_engine.pipelines.run.start import run_here
+from sa_engine.pipelines.stages.repair import repair_dataset
 from tests.support.annotators import Bright, Faulty
 
 Begin = Callable[[str], LocalFolder]

@@ -9,7 +9,7 @@ import torch
 
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
-from sa_engine.detection.encoder import Encoded, encode
+from sa_engine.detection.encoder import EncodedMaps, encode
 from sa_engine.errors import UsageError
 from sa_engine.masks import rle
 from sa_engine.training.data.feature_bank import FeatureBank, bytes_of_entry
@@ -123,7 +123,7 @@ CHANNELS = {4: 32, 8: 48, 16: 64}
 
 
 @torch.no_grad()
-def encoded_image(seed: int) -> Encoded:
+def encoded_image(seed: int) -> EncodedMaps:
     torch.manual_seed(seed)
     return encode(small_sam(32).eval(), torch.randn(1, 3, 32, 32))
 
