@@ -67,10 +67,7 @@ def run_comparison(
     card = read_card(run.first.checkpoint)
     config = resolve(
         preset=run.preset,
-        recommended={
-            "pred_iou_thresh": card.pred_iou_thresh,
-            "stability_score_thresh": card.stability_score_thresh,
-        },
+        recommended=card.recommended(),
         options=run.generator_options,
     )
     sources = list_sources(run.images)

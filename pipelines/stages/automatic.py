@@ -93,10 +93,7 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     card = read_card(checkpoint)
     generator = resolve(
         preset=run.preset,
-        recommended={
-            "pred_iou_thresh": card.pred_iou_thresh,
-            "stability_score_thresh": card.stability_score_thresh,
-        },
+        recommended=card.recommended(),
         options=run.generator_options,
     )
     dtype = choose_precision(run.precision, choose_device(run.device))

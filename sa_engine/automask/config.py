@@ -5,12 +5,13 @@ Names and defaults of the published generator's parameters are kept. Figures of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sa_engine.errors import UsageError
 from sa_engine.masks.nms import Overlap
 from sa_engine.masks.regions import SmallMasks
+from sa_engine.model.card import PRED_IOU_THRESH, STABILITY_SCORE_THRESH, ModelCard
 
 PointGrid = tuple[tuple[float, float], ...]
 """Points as (x, y) shares of the width and height, [0, 1]."""
@@ -24,8 +25,10 @@ class GeneratorConfig:
         `point_grids` instead.
     points_per_batch: prompts that go through the decoder together, >= 1; None picks what suits the
         device. It changes speed and memory only.
-    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all.
-    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all.
+    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all; by
+        default what the model's card recommends.
+    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all; by
+        default what the model's card recommends.
     stability_score_offset: how far the logits' threshold moves, each way, to measure it; > 0.
     box_nms_thresh: within a crop, of two masks whose boxes have an IoU above this the one with the
         lower predicted IoU goes, [0, 1]; 1 keeps all.
@@ -53,8 +56,8 @@ class GeneratorConfig:
 
     points_per_side: int | None = 32
     points_per_batch: int | None = None
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
@@ -79,7 +82,7 @@ class GeneratorConfig:
             "crop_nms_thresh",
         ):
             value = getattr(self, name)
-            _require(0 <= value <= 1, name, value, "between 0 and 1")
+            _require(value is None or 0 <= value <= 1, name, value, "between 0 and 1")
         for name in ("crop_n_layers", "min_mask_region_area", "min_mask_area"):
             value = getattr(self, name)
             _require(value >= 0, name, value, "0 or more")
@@ -106,6 +109,23 @@ class GeneratorConfig:
             )
         self._check_grids()
 
+    def with_thresholds_of(self, card: ModelCard | None) -> "GeneratorConfig":
+        """The same with the thresholds that were left to the model; None: the published ones."""
+        left: dict[str, Any] = {
+            k: v for k, v in thresholds_of(card).items() if getattr(self, k) is None
+        }
+        return replace(self, **left)
+
+    @property
+    def least_predicted_iou(self) -> float:
+        """`pred_iou_thresh` as a number. ValueError if it was left to the model."""
+        return decided("pred_iou_thresh", self.pred_iou_thresh)
+
+    @property
+    def least_stability(self) -> float:
+        """`stability_score_thresh` as a number. ValueError if it was left to the model."""
+        return decided("stability_score_thresh", self.stability_score_thresh)
+
     def _check_grids(self) -> None:
         layers = self.crop_n_layers + 1
         if self.point_grids is None:
@@ -131,11 +151,16 @@ class GeneratorConfig:
             raise UsageError(f"point_grids holds {outside[0]}; coordinates are shares, 0 to 1")
 
 
+_PUBLISHED = {
+    "pred_iou_thresh": PRED_IOU_THRESH,
+    "stability_score_thresh": STABILITY_SCORE_THRESH,
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The plain grid; thresholds as the model's card recommends.
     "default": {},
     # Exactly the published generator's defaults, whatever the model's card recommends.
-    "reference": {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95},
+    "reference": _PUBLISHED,
     # The paper's automatic stage: 32x32 points, 2x2 crops with 16x16, 4x4 crops with 8x8.
     "sa-1b": {
         "crop_n_layers": 2,
@@ -174,6 +199,18 @@ def resolve(
     if merged.get("point_grids") is not None and "points_per_side" not in merged:
         merged["points_per_side"] = None
     return GeneratorConfig(**merged)
+
+
+def thresholds_of(card: ModelCard | None) -> Mapping[str, float]:
+    """The thresholds that a model's card recommends; for None those of the published generator."""
+    return _PUBLISHED if card is None else card.recommended()
+
+
+def decided(name: str, value: float | None) -> float:
+    """A threshold as a number. ValueError if it is None: left to a model that was not asked."""
+    if value is None:
+        raise ValueError(f"{name} was left to the model: call with_thresholds_of(card) first")
+    return value
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:

@@ -77,8 +77,8 @@ def concatenate(parts: Sequence[Candidates]) -> Candidates:
 
 def confident(iou_PM: Tensor, config: GeneratorConfig) -> tuple[Tensor, Tensor]:
     """Prompt and mask index of the masks whose predicted IoU is above the threshold, (K,) each."""
-    if config.pred_iou_thresh > 0:
-        prompt_K, mask_K = torch.nonzero(iou_PM > config.pred_iou_thresh, as_tuple=True)
+    if config.least_predicted_iou > 0:
+        prompt_K, mask_K = torch.nonzero(iou_PM > config.least_predicted_iou, as_tuple=True)
     else:
         prompt_K, mask_K = torch.nonzero(torch.ones_like(iou_PM), as_tuple=True)
     return prompt_K, mask_K
@@ -101,8 +101,8 @@ def stable_and_whole(
     area = measured.area_M.cpu().numpy()
     stability = stability_from_counts(measured.high_M.cpu().numpy(), measured.low_M.cpu().numpy())
     keep = within_area_limits(area, image_size_hw=image_size_hw, config=config)
-    if config.stability_score_thresh > 0:
-        keep &= stability >= np.float32(config.stability_score_thresh)
+    if config.least_stability > 0:
+        keep &= stability >= np.float32(config.least_stability)
     corner = np.array([crop.x0, crop.y0, crop.x0, crop.y0])
     boxes = measured.boxes_xyxy_M4.cpu().numpy() + corner
     keep &= ~is_cut(boxes, crop, image_size_hw=image_size_hw)

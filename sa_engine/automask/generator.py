@@ -8,7 +8,9 @@ the predicted IoU is above its threshold, and full resolution is computed only a
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from sa_engine.automask.finish import clean_and_limit, drop_overlapping
 from sa_engine.automask.point_grid import grids
 from sa_engine.automask.steps import NoTimes, StepTimes, TimedStep
 from sa_engine.automask.tiles import measure, tiling
+from sa_engine.dataset.images.given import AnyImage, rgb_of
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.model.crew import in_order, one_thread_an_operator
@@ -39,50 +42,54 @@ class MaskGenerator:
     """Generates the masks of whole images with one model and one configuration.
 
     It may be used for any number of images; nothing is kept between them.
+    config: the configuration that is used, with the thresholds that the model's card recommends
+        where none were given.
     """
 
     def __init__(
         self,
         sam: Sam,
-        config: GeneratorConfig,
+        config: GeneratorConfig | None = None,
         *,
-        device: str | torch.device = "cpu",
-        precision: str | torch.dtype = "fp32",
+        device: str | torch.device | None = None,
+        precision: str | torch.dtype | None = None,
         times: StepTimes | None = None,
+        **options: Any,
     ) -> None:
         """Put the model on a device, in a precision; the model itself is changed, not a copy.
 
-        device: "cpu", "cuda", "cuda:1", "mps".
+        device: "cpu", "cuda", "cuda:1", "mps"; None for where the model is.
         precision: "auto", "fp32", "bf16", "fp16" or such a dtype: the numbers of image encoder and
-            mask decoder. All that follows the low-resolution logits is in fp32.
+            mask decoder; None for what the model has. All that follows the low-resolution logits is
+            in fp32.
         times: adds up seconds per step, for benchmarks.
+        options: parameters of `GeneratorConfig`; they go over `config`.
+
+        Raises TypeError for an unknown parameter, UsageError for a value outside its range.
         """
-        self.config = config
-        self._device = torch.device(device)
+        chosen = replace(config or GeneratorConfig(), **options)
+        self.config = chosen.with_thresholds_of(sam.card)
+        self._device = sam.device if device is None else torch.device(device)
         self._sam = sam.to(self._device).eval()
         if isinstance(precision, str):
             precision = choose_precision(precision, self._device)
-        self._sam.set_precision(precision)
-        self._grids = grids(config)
+        if precision is not None:
+            self._sam.set_precision(precision)
+        self._grids = grids(self.config)
         self._times = times if times is not None else NoTimes(self._device)
 
     @torch.inference_mode()
-    def generate(self, rgb_HW3: NDArray[np.uint8]) -> list[MaskRecord]:
+    def generate(self, image: AnyImage) -> list[MaskRecord]:
         """All masks of an image.
 
-        rgb_HW3: upright RGB, uint8.
+        image: the path of an image file, a PIL image, or upright RGB (H, W, 3) uint8.
         Returns records of stage "automatic", in the published generator's order: by predicted IoU
         within a crop; with crops, the most zoomed first.
 
-        Raises ValueError for an array that is not (H, W, 3) uint8 with at least one pixel.
+        Raises UsageError if there is no such file, ImageError if it cannot be read, ValueError for
+        an array that is not (H, W, 3) uint8 with at least one pixel.
         """
-        if (
-            rgb_HW3.dtype != np.uint8
-            or rgb_HW3.ndim != 3
-            or rgb_HW3.shape[2] != 3
-            or not rgb_HW3.size
-        ):
-            raise ValueError(f"an image is (H, W, 3) uint8; got {rgb_HW3.shape} {rgb_HW3.dtype}")
+        rgb_HW3 = rgb_of(image)
         with one_thread_an_operator(self._device):
             return self._generate(rgb_HW3)
 
@@ -176,7 +183,7 @@ class MaskGenerator:
                     tiles,
                     threshold=self._sam.mask_threshold,
                     offset=self.config.stability_score_offset,
-                    least_stability=self.config.stability_score_thresh,
+                    least_stability=self.config.least_stability,
                 )
                 return filters.stable_and_whole(
                     measured,

@@ -1,10 +1,12 @@
 """What the proposer of stage 2 is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from sa_engine.automask.config import decided, thresholds_of
 from sa_engine.errors import UsageError
+from sa_engine.model.card import ModelCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +17,10 @@ class ProposalConfig:
     box_nms_thresh: of two boxes with an IoU above this the one with the lower score goes, [0, 1];
         1 keeps all.
     max_boxes: at most so many boxes of an image prompt, the best ones, >= 1.
-    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all.
-    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all.
+    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all; by
+        default what the model's card recommends.
+    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all; by
+        default what the model's card recommends.
     stability_score_offset: how far the logits' threshold moves, each way, to measure it; > 0.
     box_fit_thresh: masks stay if their own box has at least this IoU with the box that prompted
         them, [0, 1]; 0 keeps all. A mask that leaves its box is of something else.
@@ -39,8 +43,8 @@ class ProposalConfig:
     box_score_thresh: float = 0.3
     box_nms_thresh: float = 0.6
     max_boxes: int = 100
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     box_fit_thresh: float = 0.5
     min_mask_area: int = 16
@@ -55,12 +59,29 @@ class ProposalConfig:
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
             if name.endswith("_thresh"):
-                _require(0 <= value <= 1, name, value, "between 0 and 1")
+                _require(value is None or 0 <= value <= 1, name, value, "between 0 and 1")
         offset, ratio = self.stability_score_offset, self.max_mask_area_ratio
         _require(self.max_boxes >= 1, "max_boxes", self.max_boxes, "1 or more")
         _require(self.min_mask_area >= 0, "min_mask_area", self.min_mask_area, "0 or more")
         _require(offset > 0, "stability_score_offset", offset, "greater than 0")
         _require(0 < ratio <= 1, "max_mask_area_ratio", ratio, "greater than 0 and at most 1")
+
+    def with_thresholds_of(self, card: ModelCard | None) -> "ProposalConfig":
+        """The same with the thresholds that were left to the model; None: the published ones."""
+        left: dict[str, Any] = {
+            k: v for k, v in thresholds_of(card).items() if getattr(self, k) is None
+        }
+        return replace(self, **left)
+
+    @property
+    def least_predicted_iou(self) -> float:
+        """`pred_iou_thresh` as a number. ValueError if it was left to the model."""
+        return decided("pred_iou_thresh", self.pred_iou_thresh)
+
+    @property
+    def least_stability(self) -> float:
+        """`stability_score_thresh` as a number. ValueError if it was left to the model."""
+        return decided("stability_score_thresh", self.stability_score_thresh)
 
 
 def resolve_proposals(

@@ -63,7 +63,7 @@ class Proposer:
         precision: torch.dtype = torch.float32,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = config
+        self.config = config.with_thresholds_of(sam.card)
         self._sam = sam
         self._finder = BoxFinder(sam, detector, device=device, precision=precision)
         self._provenance = dict(provenance or {})
@@ -168,7 +168,7 @@ class Proposer:
             tiles,
             threshold=self._sam.mask_threshold,
             offset=config.stability_score_offset,
-            least_stability=config.stability_score_thresh,
+            least_stability=config.least_stability,
         )
         box_K = answers.box_K.cpu().numpy()
         iou_K = answers.iou_K.float().cpu().numpy()
@@ -180,8 +180,8 @@ class Proposer:
         own_boxes[:, 2:] += 1
         prompts = found.boxes_xyxy_N4[box_K].astype(np.float64)
         keep = area_K >= max(1, config.min_mask_area)
-        if config.stability_score_thresh > 0:
-            keep &= stability_K >= np.float32(config.stability_score_thresh)
+        if config.least_stability > 0:
+            keep &= stability_K >= np.float32(config.least_stability)
         if config.max_mask_area_ratio < 1:
             keep &= area_K < config.max_mask_area_ratio * size_hw[0] * size_hw[1]
         keep &= box_algebra.paired_iou(own_boxes, prompts) >= config.box_fit_thresh
@@ -219,8 +219,8 @@ def rank(record: MaskRecord) -> float:
 
 
 def _is_sure(iou: Tensor, config: ProposalConfig) -> Tensor:
-    if config.pred_iou_thresh > 0:
-        return iou > config.pred_iou_thresh
+    if config.least_predicted_iou > 0:
+        return iou > config.least_predicted_iou
     return torch.ones_like(iou, dtype=torch.bool)
 
 

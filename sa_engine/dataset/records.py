@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from sa_engine.masks.rle import Rle
+from sa_engine.masks.rle import Mask, Rle, decode
 
 MASK_IDS_PER_IMAGE = 1_000_000
 """Mask ids are `image_id * MASK_IDS_PER_IMAGE + position`, position from 1: unique across shards
@@ -67,6 +67,27 @@ class MaskRecord:
     time_spent_s: float | None = None
     iscrowd: bool = False
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> Mask:
+        """The mask's pixels, (H, W) bool, decoded each time that it is asked for."""
+        return decode(self.segmentation)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The mask under the published generator's keys, its pixels as (H, W) bool.
+
+        "segmentation", "area", "bbox" (COCO's x, y, width, height), "predicted_iou",
+        "point_coords" (a list of [x, y]), "stability_score" and "crop_box".
+        """
+        return {
+            "segmentation": self.mask,
+            "area": self.area,
+            "bbox": list(self.bbox_xywh),
+            "predicted_iou": self.predicted_iou,
+            "point_coords": [list(point) for point in self.point_coords_xy],
+            "stability_score": self.stability_score,
+            "crop_box": list(self.crop_box_xywh),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

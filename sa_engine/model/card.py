@@ -37,6 +37,13 @@ class ModelCard:
     stability_score_thresh: float = STABILITY_SCORE_THRESH
     engine_version: str = __version__
 
+    def recommended(self) -> dict[str, float]:
+        """What the card recommends for automatic masks, by the parameters' names."""
+        return {
+            "pred_iou_thresh": self.pred_iou_thresh,
+            "stability_score_thresh": self.stability_score_thresh,
+        }
+
     def __post_init__(self) -> None:
         for label in ("pred_iou_thresh", "stability_score_thresh"):
             value = getattr(self, label)

@@ -45,8 +45,9 @@ def load_checkpoint(
 ) -> Sam:
     """Load a model for inference, float32, whatever the file's format.
 
-    The variant is found from the tensors. `image_size` asks for another input size, pixels; a ViT's
-    position tables are then interpolated. Without it: the size that the weights were made for.
+    The variant is found from the tensors, `card` is the file's. `image_size` asks for another input
+    size, pixels; a ViT's position tables are then interpolated. Without it: the size that the
+    weights were made for.
 
     Raises UsageError if there is no such file, CheckpointError if it does not hold a model.
     """
@@ -68,6 +69,7 @@ def load_checkpoint(
     # Weights may be stored in any precision; batch normalisation's counters are integers.
     state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     sam.load_state_dict(state, assign=True)
+    sam.card = card or _made_up_card(path, variant, native_size)
     return sam.to(device).eval()
 
 
@@ -83,7 +85,7 @@ def read_card(path: Path | str) -> ModelCard:
             return card
     tensors, _ = _read(path)
     variant, size = _identify(tensors, None, path)
-    return ModelCard(name=path.stem, variant=variant, image_size=size, engine_version="")
+    return _made_up_card(path, variant, size)
 
 
 def save_checkpoint(
@@ -232,6 +234,11 @@ def _stored_card(path: Path) -> ModelCard | None:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     text = (metadata or {}).get(CARD_KEY)
     return None if text is None else ModelCard.from_json(text)
+
+
+def _made_up_card(path: Path, variant: str, image_size: int) -> ModelCard:
+    """The card of a file that has none."""
+    return ModelCard(name=path.stem, variant=variant, image_size=image_size, engine_version="")
 
 
 def _identify(tensors: Mapping[str, Tensor], card: ModelCard | None, path: Path) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sa_engine.dataset.images.given import AnyImage, rgb_of
 from sa_engine.model.framing import (
     fitted_size,
     logits_at_full_size,
@@ -60,17 +61,18 @@ class Encoded:
 class Predictor:
     """Encodes an image once and answers prompts about it. Not for use by several threads at once.
 
-    The model is moved to the device and cast to the precision.
+    The model is moved to the device and cast to the precision; None leaves it where and as it is.
     """
 
     def __init__(
         self,
         sam: Sam,
-        device: torch.device | str = "cpu",
-        precision: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        precision: torch.dtype | None = None,
     ) -> None:
-        self.sam = sam.to(device).eval()
-        self.sam.set_precision(precision)
+        self.sam = sam.to(sam.device if device is None else device).eval()
+        if precision is not None:
+            self.sam.set_precision(precision)
         self._encoded: Encoded | None = None
 
     @property
@@ -95,12 +97,13 @@ class Predictor:
         self._encoded = encoded
 
     @torch.inference_mode()
-    def set_image(self, rgb_HW3: NDArray[np.uint8]) -> None:
-        """Encode an upright RGB image, (H, W, 3) uint8."""
-        if rgb_HW3.dtype != np.uint8 or rgb_HW3.ndim != 3 or rgb_HW3.shape[2] != 3:
-            raise ValueError(
-                f"expected an RGB image (H, W, 3) of uint8, got {rgb_HW3.shape} of {rgb_HW3.dtype}"
-            )
+    def set_image(self, image: AnyImage) -> None:
+        """Encode an image: the path of a file, a PIL image, or upright RGB (H, W, 3) uint8.
+
+        Raises UsageError if there is no such file, ImageError if it cannot be read, ValueError for
+        another kind of array.
+        """
+        rgb_HW3 = rgb_of(image)
         small = resize_to_input(rgb_HW3, self.sam.image_size)
         image_3HW = torch.tensor(small, device=self.sam.device).permute(2, 0, 1).float()
         embedding = self.sam.encode_image(self.sam.preprocess(image_3HW)[None])
@@ -129,7 +132,8 @@ class Predictor:
     ) -> Prediction:
         """Answer one prompt of points, a box, a mask, or several of these.
 
-        points_xy: (N, 2) pixels of the image; labels: (N,) 1 foreground, 0 background.
+        points_xy: (N, 2) pixels of the image; labels: (N,) 1 foreground, 0 background; None for
+            foreground everywhere.
         box_xyxy: (4,) pixels of the image.
         mask_logits: (1, S/4, S/4) or (S/4, S/4), from an earlier answer's `low_res_logits`.
         multimask: three answers, for an ambiguous prompt such as one point; else one.
@@ -182,7 +186,8 @@ class Predictor:
         points_PN2 = labels_PN = boxes_P4 = masks_P1HW = None
         if points_xy is not None:
             points_PN2 = self._in_frame(np.asarray(points_xy, dtype=np.float64).reshape(1, -1, 2))
-            given = np.asarray([] if labels is None else labels).reshape(1, -1)
+            ones = np.full(points_PN2.shape[1], FOREGROUND)
+            given = np.asarray(ones if labels is None else labels).reshape(1, -1)
             if given.shape[1] != points_PN2.shape[1]:
                 raise ValueError(f"{points_PN2.shape[1]} points but {given.shape[1]} labels")
             if not np.isin(given, (BACKGROUND, FOREGROUND)).all():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa_engine.model.card import ModelCard
 from sa_engine.model.crew import one_thread_an_operator
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
@@ -24,6 +25,8 @@ class Sam(nn.Module):
 
     image_size: side of the square model input in pixels, a multiple of 16.
     variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    card: what is known of its weights, the thresholds for automatic masks among it; None for
+        weights that were not read from a file.
     """
 
     mask_threshold = 0.0
@@ -45,6 +48,7 @@ class Sam(nn.Module):
         self.mask_decoder = mask_decoder
         self.image_size = image_size
         self.variant = variant
+        self.card: ModelCard | None = None
         # On the CPU by name: not in checkpoints, so they must exist in a model built without data.
         mean, std = (torch.tensor(x, device="cpu").view(3, 1, 1) for x in (PIXEL_MEAN, PIXEL_STD))
         self.register_buffer("pixel_mean", mean, persistent=False)

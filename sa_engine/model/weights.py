@@ -1,11 +1,17 @@
-"""The models that ship inside the package."""
+"""The models that ship inside the package, and a model by its name or file."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from sa_engine.dataset.folder.local_copy import local_copy
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
-from sa_engine.model.checkpoint import read_card
+from sa_engine.model.checkpoint import load_checkpoint, read_card
+from sa_engine.model.device import choose_device, choose_precision
+from sa_engine.model.sam import Sam
 
 DEFAULT_MODEL = "vit_t"
 WEIGHTS_DIR = Path(__file__).parent / "weights"
@@ -40,6 +46,45 @@ def bundled_model(name: str = DEFAULT_MODEL) -> Path:
             "For weights of your own give their file with --checkpoint"
         )
     return path
+
+
+def find_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
+    """The weights that a name of a model in the package, a path or a URL stands for.
+
+    What has a suffix or is there is a file; anything else is a name. A file in an object store is
+    fetched, once for each version of it.
+
+    Raises UsageError for an unknown name, or if there is no such file.
+    """
+    text = os.fspath(name_or_path)
+    path = Path(text)
+    if "://" in text or path.suffix or path.exists():
+        return local_copy(text)
+    return bundled_model(text)
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    image_size: int | None = None,
+) -> Sam:
+    """Load a model to use: put on a device, in a precision, with its card (`Sam.card`).
+
+    name_or_path: a model in the package ("vit_t"), a weights file (the engine's .safetensors or a
+        public .pth), or the URL of one.
+    device: "auto", "cpu", "cuda", "cuda:1" or "mps"; "auto" takes a GPU when there is one.
+    precision: "auto", "fp32", "bf16" or "fp16"; "auto" takes the fastest that the hardware has.
+    image_size: another side of the model's square input, pixels, a multiple of 16.
+
+    Raises UsageError for a name, file, device or precision that is not there, CheckpointError for a
+    file that holds no model.
+    """
+    place = choose_device(device) if isinstance(device, str) else device
+    sam = load_checkpoint(find_model(name_or_path), place, image_size=image_size)
+    sam.set_precision(choose_precision(precision, place))
+    return sam
 
 
 def _names() -> list[str]:

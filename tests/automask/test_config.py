@@ -5,13 +5,15 @@ import pytest
 from sa_engine.automask.config import PRESETS, GeneratorConfig, resolve
 from sa_engine.errors import UsageError
 from sa_engine.masks.regions import SmallMasks
+from sa_engine.model.card import ModelCard
 
 
 def test_defaults_are_the_published_ones() -> None:
     config = GeneratorConfig()
     assert config.points_per_side == 32
-    assert config.pred_iou_thresh == 0.88
-    assert config.stability_score_thresh == 0.95
+    assert config.pred_iou_thresh is None, "the model's own"
+    published = config.with_thresholds_of(None)
+    assert (published.least_predicted_iou, published.least_stability) == (0.88, 0.95)
     assert config.stability_score_offset == 1.0
     assert config.box_nms_thresh == 0.7
     assert config.crop_n_layers == 0
@@ -92,6 +94,14 @@ def test_options_go_over_the_preset_and_the_preset_over_the_card() -> None:
 def test_a_card_without_advice_leaves_the_defaults() -> None:
     assert resolve(recommended={"pred_iou_thresh": None}) == GeneratorConfig()
     assert resolve() == GeneratorConfig()
+
+
+def test_thresholds_that_are_not_given_are_those_of_the_model() -> None:
+    card = ModelCard(name="m", variant="vit_t", image_size=64, pred_iou_thresh=0.4)
+    config = GeneratorConfig(stability_score_thresh=0.7).with_thresholds_of(card)
+    assert (config.least_predicted_iou, config.least_stability) == (0.4, 0.7)
+    with pytest.raises(ValueError, match="pred_iou_thresh was left to the model"):
+        GeneratorConfig().least_predicted_iou  # noqa: B018
 
 
 def test_grids_replace_the_points_per_side() -> None:

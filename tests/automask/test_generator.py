@@ -16,9 +16,10 @@ from sa_engine.automask.parity import compare, summarise
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.masks.rle import Rle
+from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.sam import Sam
-from sa_engine.model.weights import bundled_model, list_models
+from sa_engine.model.weights import bundled_model, list_models, load_model
 from tests.support.reference import reference_records, reference_sam
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +224,30 @@ def test_images_of_any_shape(random_sam: Sam, size_hw: tuple[int, int]) -> None:
     for record in generate(random_sam, image, points_per_side=2, crop_n_layers=1):
         assert record.segmentation.size_hw == size_hw
         assert record.area == run_lengths.area(record.segmentation) > 0
+
+
+def test_thresholds_are_those_of_the_model(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
+    sam = deepcopy(random_sam)
+    assert MaskGenerator(sam).config.pred_iou_thresh == 0.88, "the published one without a card"
+    sam.card = ModelCard(
+        name="m", variant="vit_t", image_size=128, pred_iou_thresh=0.2, stability_score_thresh=0.3
+    )
+    generator = MaskGenerator(sam, points_per_side=4)
+    assert (generator.config.pred_iou_thresh, generator.config.points_per_side) == (0.2, 4)
+    given = GeneratorConfig(points_per_side=4, pred_iou_thresh=0.2, stability_score_thresh=0.3)
+    expected = MaskGenerator(random_sam, given).generate(picture)
+    assert generator.generate(picture) == expected != []
+    with pytest.raises(TypeError, match="points_a_side"):
+        MaskGenerator(sam, points_a_side=4)
+
+
+def test_the_bundled_model_finds_masks_without_being_told_thresholds() -> None:
+    sam = load_model("vit_t", device="cpu", precision="fp32")
+    assert sam.card is not None
+    photo = sorted((ROOT / "examples" / "images").glob("*.jpg"))[0]
+    masks = MaskGenerator(sam, GeneratorConfig(points_per_side=8)).generate(photo)
+    assert masks
+    assert min(m.predicted_iou or 0 for m in masks) > sam.card.pred_iou_thresh
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,6 @@ def test_goes_back_to_an_image_as_it_was(predictor: Predictor) -> None:
     ("prompt", "message"),
     [
         ({}, "needs points, boxes or masks"),
-        ({"points_xy": [[1, 2]]}, "1 points but 0 labels"),
         ({"points_xy": [[1, 2]], "labels": [1, 0]}, "1 points but 2 labels"),
         ({"points_xy": [[1, 2]], "labels": [7]}, "labels are 1"),
         (
@@ -95,10 +94,16 @@ def test_bad_prompts(predictor: Predictor, prompt: dict[str, object], message: s
 
 
 def test_bad_image(predictor: Predictor) -> None:
-    with pytest.raises(ValueError, match=r"got \(40, 60\) of uint8"):
+    with pytest.raises(ValueError, match=r"got \(40, 60\) uint8"):
         Predictor(predictor.sam).set_image(RGB[..., 0])
-    with pytest.raises(ValueError, match="of float64"):
+    with pytest.raises(ValueError, match="float64"):
         Predictor(predictor.sam).set_image(RGB / 2)
+
+
+def test_points_without_labels_are_foreground(predictor: Predictor) -> None:
+    expected = predictor.predict(points_xy=[[5, 6], [7, 8]], labels=[1, 1])
+    found = predictor.predict(points_xy=[[5, 6], [7, 8]])
+    np.testing.assert_array_equal(found.low_res_logits, expected.low_res_logits)
 
 
 def test_an_image_comes_first(predictor: Predictor) -> None:

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from sa_engine.errors import UsageError
 from sa_engine.model import weights
-from sa_engine.model.checkpoint import load_checkpoint
-from sa_engine.model.weights import bundled_model, list_models
+from sa_engine.model.card import ModelCard
+from sa_engine.model.checkpoint import export_public, load_checkpoint, save_checkpoint
+from sa_engine.model.variants import build_sam
+from sa_engine.model.weights import bundled_model, find_model, list_models, load_model
 
 MAX_BYTES = 25 * 2**20
 
@@ -29,3 +33,26 @@ def test_bundled_models_load() -> None:
         sam = load_checkpoint(model.path)
         assert (sam.variant, sam.image_size) == (model.card.variant, model.card.image_size)
         assert model.card.data
+
+
+def test_a_model_by_name_or_file(tmp_path: Path) -> None:
+    assert find_model("vit_t") == bundled_model("vit_t")
+    file = tmp_path / "mine.safetensors"
+    card = ModelCard(name="mine", variant="vit_t", image_size=64, pred_iou_thresh=0.4)
+    save_checkpoint(build_sam("vit_t", 64), file, card)
+    for given in (file, str(file)):
+        sam = load_model(given, device="cpu", precision="fp32")
+        assert (sam.image_size, sam.card, sam.training) == (64, card, False)
+    assert load_model(file, device="cpu", image_size=128).image_size == 128
+    with pytest.raises(UsageError, match="there is no weights file"):
+        load_model(tmp_path / "none.safetensors")
+    with pytest.raises(UsageError, match="unknown model 'vit_x'"):
+        load_model("vit_x")
+    with pytest.raises(UsageError, match="unknown device 'tpu'"):
+        load_model("vit_t", device="tpu")
+
+
+def test_a_public_file_has_a_card_of_what_its_tensors_tell(tmp_path: Path) -> None:
+    export_public(build_sam("vit_t", 64), tmp_path / "mobile.pth")
+    card = load_checkpoint(tmp_path / "mobile.pth").card
+    assert card is not None and (card.name, card.pred_iou_thresh) == ("mobile", 0.88)
