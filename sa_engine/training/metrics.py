@@ -5,10 +5,12 @@ import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sa_engine.errors import UsageError
 from sa_engine.training.detector.report import DetectorReport
+
+R = TypeVar("R", "StepReport", DetectorReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,25 @@ class StepReport:
     lr: float
     grad_norm: float
     images_per_s: float
+
+
+def last_reports(folder: Path, kind: type[R], *, count: int = 50) -> list[R]:
+    """The last reports of a run as its "metrics.jsonl" has them, in order of their steps.
+
+    A run that was killed says some steps twice; the later report counts.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    by_step: dict[int, R] = {}
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            made = kind(**json.loads(line))
+        except (ValueError, TypeError):
+            # A line that a full disk or a kill cut short.
+            continue
+        by_step[made.step] = made
+    return [by_step[step] for step in sorted(by_step)[-count:]]
 
 
 class MetricsLog:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from sa_engine.errors import TrainingError, UsageError
 from sa_engine.training.optimizer import MovingAverage
 
+STATE_NAME = "state.pt"
+"""The file, in a run's folder, that a resumed run starts from."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunState:
@@ -85,6 +88,23 @@ def load_state(path: Path, *, fingerprint: str) -> RunState | None:
             "give those options, another --out, or delete the folder"
         )
     return state
+
+
+def check_model_file(out: Path, state: Path) -> None:
+    """Refuse to train into a file that is not this run's own, before anything is done.
+
+    out: the weights file to write. state: the run's state beside it.
+    Raises UsageError if `out` is a folder, or a file that no run there has written.
+    """
+    if out.is_dir():
+        raise UsageError(
+            f"{out} is a folder: name a file for --out, such as {out}/model.safetensors"
+        )
+    if out.exists() and not state.exists():
+        raise UsageError(
+            f"{out} is there already, and no training that could be resumed lies beside it: "
+            "choose another --out, or move the file away"
+        )
 
 
 def diverged(step: int, loss: float, grad_norm: float, state: Path) -> TrainingError:

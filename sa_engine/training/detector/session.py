@@ -15,6 +15,7 @@ from sa_engine.detection.file import (
     build_detector,
     embedding_channels,
     net_options,
+    read_detector_card,
     read_network,
     save_detector,
 )
@@ -31,8 +32,10 @@ from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.source import DetectorSample, DetectorSource
 from sa_engine.training.detector.trainer import DetectorTrainer
 from sa_engine.training.distributed import World
+from sa_engine.training.metrics import last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.sam.session import open_sets
+from sa_engine.training.state import STATE_NAME, check_model_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +87,14 @@ def train_detector(
 ) -> DetectorCard:
     """Train, or go on with a run that was stopped, and write the detector with its card.
 
-    Everything that can be wrong with the request is found before the first step.
+    Everything that can be wrong with the request is found before the first step. A finished
+    detector is never written again: its card, which may hold results by now, is returned.
 
     Raises UsageError for an empty set, an unknown name in the weights, no room for the maps, a
-    batch that does not fit; TrainingError if training cannot go on.
+    batch that does not fit, a file that another run or program wrote; TrainingError if training
+    cannot go on.
     """
+    check_model_file(request.out, request.run_folder / STATE_NAME)
     config = request.config
     digest = encoder_digest(request.sam)
     torch.manual_seed(config.seed)
@@ -118,14 +124,12 @@ def train_detector(
         data_workers=request.data_workers,
         fingerprint=fingerprint,
     )
-    recent: list[DetectorReport] = []
-
-    def remember(made: DetectorReport) -> None:
-        recent.append(made)
-        del recent[:-50]
-        report(made)
-
-    trainer.run(report=remember, tensorboard=request.tensorboard)
+    if trainer.step >= config.steps and request.out.exists():
+        if data.bank is not None:
+            data.bank.remove()
+        return read_detector_card(request.out)
+    trainer.run(report=report, tensorboard=request.tensorboard)
+    recent = last_reports(request.run_folder, DetectorReport)
     card = DetectorCard(
         name=request.name or request.out.stem,
         model=request.model_name,

@@ -24,7 +24,7 @@ from sa_engine.training.detector.source import DetectorSample
 from sa_engine.training.distributed import World, average_gradients, summed
 from sa_engine.training.metrics import MetricsLog
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
-from sa_engine.training.state import diverged, load_state, save_state
+from sa_engine.training.state import STATE_NAME, diverged, load_state, save_state
 
 
 class DetectorTrainer:
@@ -60,7 +60,7 @@ class DetectorTrainer:
         self.detector = detector.to(self._device).train()
         self._mixture = mixture
         self._config = config
-        self._state = folder / "state.pt"
+        self._state = folder / STATE_NAME
         self._folder = folder
         self._bank = bank
         self._workers = data_workers

@@ -28,11 +28,12 @@ from sa_engine.training.data.samples import Sample
 from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.data.scenes import Rgb
 from sa_engine.training.distributed import World
-from sa_engine.training.metrics import StepReport
+from sa_engine.training.metrics import StepReport, last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.sam.memory import check_memory
 from sa_engine.training.sam.recipes import Recipe
 from sa_engine.training.sam.trainer import RunPaths, Trainer
+from sa_engine.training.state import check_model_file
 
 SCENE_PHOTOS = 400
 """Photographs of the training sets that synthetic scenes cut their fills from."""
@@ -81,17 +82,20 @@ def train_sam(
 ) -> ModelCard:
     """Train, or go on with a run that was stopped, and write the weights file with its card.
 
-    Everything that can be wrong with the request is found before the first step.
+    Everything that can be wrong with the request is found before the first step. A finished model
+    is never written again: its card, which may hold results and thresholds by now, is returned.
 
     Raises UsageError for an empty set, an unknown name in the weights, a checkpoint of another
-    architecture, a batch that does not fit; TrainingError if training cannot go on.
+    architecture, a batch that does not fit, a file that another run or program wrote; TrainingError
+    if training cannot go on.
     """
     config = request.recipe.train
+    paths = RunPaths(folder=request.run_folder)
+    check_model_file(request.out, paths.state)
     data = open_data(request)
     sam = _start(request)
     check_memory(sam, config, device=request.device, processes=request.world.size)
     fingerprint = _fingerprint(request, data)
-    paths = RunPaths(folder=request.run_folder)
     trainer = Trainer(
         sam,
         Mixture(data.sources, data.weights, seed=config.seed),
@@ -102,15 +106,10 @@ def train_sam(
         data_workers=request.data_workers,
         fingerprint=fingerprint,
     )
-    recent: list[StepReport] = []
-
-    def remember(made: StepReport) -> None:
-        recent.append(made)
-        del recent[:-50]
-        report(made)
-
-    trainer.run(report=remember, tensorboard=request.tensorboard)
-    card = _card(request, data, recent)
+    if trainer.step >= config.steps and request.out.exists():
+        return read_card(request.out)
+    trainer.run(report=report, tensorboard=request.tensorboard)
+    card = _card(request, data, last_reports(request.run_folder, StepReport))
     if request.world.is_main:
         final = build_sam(config.variant, config.image_size)
         final.load_state_dict(trainer.averaged_weights)

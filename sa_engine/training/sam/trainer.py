@@ -29,7 +29,7 @@ from sa_engine.training.optimizer import MovingAverage, build_optimizer, set_lr
 from sa_engine.training.sam.config import TrainConfig
 from sa_engine.training.sam.rounds import Batch, run_rounds
 from sa_engine.training.sam.similarity import ClickSimilarity
-from sa_engine.training.state import diverged, load_state, save_state
+from sa_engine.training.state import STATE_NAME, diverged, load_state, save_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class RunPaths:
     @property
     def state(self) -> Path:
         """The state that a continued run starts from."""
-        return self.folder / "state.pt"
+        return self.folder / STATE_NAME
 
 
 def stack(samples: list[Sample]) -> Batch:

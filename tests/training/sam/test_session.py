@@ -57,11 +57,24 @@ def test_a_run_writes_weights_with_their_card(tmp_path: Path, scenes: Path, more
     assert card.results["training_loss"] == pytest.approx(reports[-1].loss)
     sam = load_checkpoint(out)
     assert sam.image_size == 32
-    # Finished: the same command again changes nothing.
+    # Finished: the same command again changes nothing, whatever was measured meanwhile.
+    known = replace(card, results={"mean_iou": {"set": 0.5}}, pred_iou_thresh=0.44)
+    save_checkpoint(sam, out, known)
     before = out.read_bytes()
-    train_sam(request)
-    assert load_checkpoint(out).state_dict().keys() == sam.state_dict().keys()
-    assert out.read_bytes()[-1000:] == before[-1000:]
+    assert train_sam(request) == known
+    assert out.read_bytes() == before
+    # A model that was lost is written again as it was, with the figures of its last steps.
+    out.unlink()
+    assert train_sam(request) == card
+
+
+def test_a_file_that_is_no_run_s_own_is_not_written_over(tmp_path: Path, scenes: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for out, message in ((tmp_path / "notes.txt", "there already"), (tmp_path, "is a folder")):
+        with pytest.raises(UsageError, match=message):
+            train_sam(TrainRequest(data=[scenes], out=out, recipe=tiny()))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "notes.txt.run").exists()
 
 
 def test_a_run_starts_from_weights(tmp_path: Path, scenes: Path):
