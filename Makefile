@@ -1,5 +1,7 @@
 # make demo    a first run on the example photographs, from nothing
 # make test    lint, types and every test, from nothing
+# make coverage  which lines the tests reach: a table, and htmlcov/index.html
+# make release   wheel and source archive in dist/, checked and tried in an empty environment
 # make help    the rest
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests bundled-model clean
+.PHONY: help demo test lint types tests coverage release bundled-model clean
 .PHONY: loop stage1 retrain stage2 retrain-detector stage3
 
 help:
@@ -44,6 +46,20 @@ types: $(VENV)/.tests
 
 tests: $(VENV)/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+coverage: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) pytest-cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term --cov-report=html
+
+release: $(VENV)/.engine
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) build twine
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/try
+	build/try/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd build && try/bin/sa-engine auto --images ../examples/images --points-per-side 4 --out demo
+	@echo "dist/ holds what can be uploaded."
 
 # make bundled-model DATA=folder/  the recipe of the bundled weights, from research data to the file (hours)
 KIND ?= cpu
@@ -102,4 +118,4 @@ stage3: $(VENV)/.engine
 
 # make clean   remove what the targets above made
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out build dist htmlcov .coverage *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
