@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+RESEARCH_DATA = Path(
+    os.environ.get("SA_ENGINE_RESEARCH_DATA")
+    or Path(__file__).resolve().parents[2] / "shared" / "data"
+)
+"""Photographs with masks that may not be copied into the repository: its tests skip without."""
+
+NO_RESEARCH_DATA = f"no research data in {RESEARCH_DATA}; SA_ENGINE_RESEARCH_DATA names the folder"
 
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
@@ -100,6 +106,19 @@ def make_bucket(name: str) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of research photographs with masks; tests that need it skip without it."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("research data is not at hand")
-    return SHARED_DATA
+    if not RESEARCH_DATA.is_dir():
+        pytest.skip(NO_RESEARCH_DATA)
+    return RESEARCH_DATA
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that did not run for want of research data."""
+    skipped = [
+        report.nodeid
+        for report in terminalreporter.stats.get("skipped", [])
+        if NO_RESEARCH_DATA in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} skipped, {NO_RESEARCH_DATA}:")
+        for name in skipped:
+            terminalreporter.write_line(f"  {name}")
