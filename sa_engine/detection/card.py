@@ -59,5 +59,5 @@ class DetectorCard:
             known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
             known["data"] = tuple(known.get("data", ()))
             return cls(**known)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"the detector's card is damaged: {error}") from error

@@ -14,6 +14,7 @@ from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encoder_digest, finer_channels
 from sa_engine.detection.network import Detector
 from sa_engine.errors import CheckpointError, UsageError
+from sa_engine.model.checkpoint import check_finite
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import DETECTOR_ENDING, WEIGHTS_DIR
 
@@ -132,6 +133,7 @@ def read_network(path: Path | str, sam: Sam) -> Detector:
         raise CheckpointError(
             f"{path} does not hold a whole detector: missing or misshapen {shown}"
         )
+    check_finite(tensors, path)
     detector.load_state_dict({name: value.float() for name, value in tensors.items()})
     return detector.eval()
 

@@ -10,6 +10,8 @@ from sa_engine.version import __version__
 
 PRED_IOU_THRESH = 0.88
 STABILITY_SCORE_THRESH = 0.95
+MOST_IMAGE_SIZE = 8192
+"""Largest input side, pixels: a card that says more is forged or damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,12 @@ class ModelCard:
         }
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.variant, str):
+            raise ValueError("its name and its variant must be text")
+        if type(self.image_size) is not int or not 16 <= self.image_size <= MOST_IMAGE_SIZE:
+            raise ValueError(
+                f"image_size is {self.image_size!r}; it must be from 16 to {MOST_IMAGE_SIZE}"
+            )
         for label in ("pred_iou_thresh", "stability_score_thresh"):
             value = getattr(self, label)
             if not 0.0 <= value <= 1.0:
@@ -65,5 +73,5 @@ class ModelCard:
             known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
             known["data"] = tuple(known.get("data", ()))
             return cls(**known)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"the model card is damaged: {error}") from error

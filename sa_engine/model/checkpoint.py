@@ -5,7 +5,6 @@ The engine's file is safetensors with the same names and one metadata entry, a `
 """
 
 import os
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sa_engine.errors import CheckpointError, UsageError
-from sa_engine.model.card import ModelCard
+from sa_engine.model.card import MOST_IMAGE_SIZE, ModelCard
+from sa_engine.model.foreign import read_foreign, what_else
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import IMAGE_SIZE, VIT_SIZES, build_sam
 
@@ -38,6 +38,8 @@ _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _POS_EMBED = "image_encoder.pos_embed"
 _TINY_VIT_FIRST = "image_encoder.patch_embed.seq.0.c.weight"
 _HEAD_CLASSES = 1000
+_IMAGE_SIZES = range(16, MOST_IMAGE_SIZE + 1, 16)
+_IS_IT_WHOLE = "Is it complete, and meant for this model?"
 
 
 def load_checkpoint(
@@ -53,19 +55,9 @@ def load_checkpoint(
     """
     path = Path(path)
     tensors, card = _read(path)
-    variant, native_size = _identify(tensors, card, path)
-    size = image_size or native_size
-    with torch.device("meta"), _Uninitialised():
-        sam = build_sam(variant, size, decoder_depth=_decoder_depth(tensors))
-    if size != native_size:
-        tensors = resize_positions(tensors, sam)
+    sam, tensors = _fitted(tensors, card, path, image_size)
+    check_finite(tensors, path)
     expected = sam.state_dict()
-    problems = _disagreements(tensors, expected)
-    if problems:
-        raise CheckpointError(
-            f"{path} does not hold a whole {variant} model: {'; '.join(problems)}. "
-            "Is it complete, and meant for this model?"
-        )
     # Weights may be stored in any precision; batch normalisation's counters are integers.
     state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     sam.load_state_dict(state, assign=True)
@@ -83,9 +75,24 @@ def read_card(path: Path | str) -> ModelCard:
         card = _stored_card(path)
         if card is not None:
             return card
-    tensors, _ = _read(path)
-    variant, size = _identify(tensors, None, path)
-    return _made_up_card(path, variant, size)
+    sam, _ = _fitted(_read(path)[0], None, path)
+    return _made_up_card(path, sam.variant, sam.image_size)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """CheckpointError if a weight is NaN or infinite: such a model finds nothing, silently."""
+    counts = {
+        name: tensor.numel() - int(tensor.float().isfinite().sum())
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point()
+    }
+    broken = {name: count for name, count in counts.items() if count}
+    if broken:
+        raise CheckpointError(
+            f"{path} has {sum(broken.values())} weights that are NaN or infinite, in "
+            f"{len(broken)} of {len(tensors)} tensors ({_shorten(broken)}): the training that "
+            "wrote it had diverged; give an earlier checkpoint"
+        )
 
 
 def save_checkpoint(
@@ -176,7 +183,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
             raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
         card = _stored_card(path)
     else:
-        tensors, card = _read_pickle(path), None
+        tensors, card = read_foreign(path), None
     return {
         name: tensor
         for name, tensor in tensors.items()
@@ -184,30 +191,24 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
     }, card
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines and " " in lines[0] else f"a {type(error).__name__} inside"
-        if isinstance(error, pickle.UnpicklingError):
-            # torch's own words advise to load it with the safeguard off.
-            reason = "it holds other things than tensors, or is no such file at all"
+def _fitted(
+    tensors: dict[str, Tensor], card: ModelCard | None, path: Path, image_size: int | None = None
+) -> tuple[Sam, dict[str, Tensor]]:
+    """A model without weights, and the tensors that fit it. CheckpointError if they do not."""
+    variant, native_size = _identify(tensors, card, path)
+    size = image_size or native_size
+    with torch.device("meta"), _Uninitialised():
+        sam = build_sam(variant, size, decoder_depth=_decoder_depth(tensors))
+    if size != native_size:
+        tensors = resize_positions(tensors, sam)
+    problems = _disagreements(tensors, sam.state_dict())
+    if problems:
+        other = what_else(list(tensors))
         raise CheckpointError(
-            f"{path} is not a readable file of weights ({reason}). "
-            "Expected a .pth or .pt state dict, or safetensors"
-        ) from error
-    for key in ("model", "state_dict", "model_state_dict"):
-        # Training programs wrap the state dict in more.
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
-    return {
-        str(name).removeprefix("module."): tensor
-        for name, tensor in content.items()
-        if isinstance(tensor, Tensor)
-    }
+            f"{path} does not hold a whole {variant} model: {'; '.join(problems)}. "
+            + (f"{other[0].upper()}{other[1:]}" if other else _IS_IT_WHOLE)
+        )
+    return sam, tensors
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -248,16 +249,19 @@ def _identify(tensors: Mapping[str, Tensor], card: ModelCard | None, path: Path)
     pos_embed = tensors.get(_POS_EMBED)
     if pos_embed is not None and pos_embed.dim() == 4:
         for variant, size in VIT_SIZES.items():
-            if size.width == pos_embed.shape[3]:
+            if size.width == pos_embed.shape[3] and pos_embed.shape[1] * 16 in _IMAGE_SIZES:
                 return variant, pos_embed.shape[1] * 16
         known = ", ".join(f"{size.width} ({name})" for name, size in VIT_SIZES.items())
         raise CheckpointError(
-            f"{path} holds an image encoder of width {pos_embed.shape[3]}; known are {known}"
+            f"{path} holds an image encoder of width {pos_embed.shape[3]} with "
+            f"{pos_embed.shape[1]} positions a side; known are {known}, from 1 to "
+            f"{MOST_IMAGE_SIZE // 16}"
         )
     found = _shorten(tensors) if tensors else "nothing"
+    other = what_else(list(tensors))
     raise CheckpointError(
         f"{path} holds no image encoder of a promptable segmentation model "
-        f"(vit_t, vit_b, vit_l, vit_h); it holds {found}"
+        f"(vit_t, vit_b, vit_l, vit_h)" + (f": {other}" if other else f"; it holds {found}")
     )
 
 
@@ -275,7 +279,16 @@ def _disagreements(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
         for n in expected
         if n in tensors and tensors[n].shape != expected[n].shape
     ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    # Quantised weights would be taken at face value.
+    unlike = [
+        f"{n} {str(tensors[n].dtype).removeprefix('torch.')}"
+        for n in expected
+        if n in tensors and tensors[n].is_floating_point() != expected[n].is_floating_point()
+    ]
+    kinds = (
+        *(("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)),
+        ("of another kind of number", unlike),
+    )
     return [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in kinds if names]
 
 

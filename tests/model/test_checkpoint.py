@@ -199,7 +199,9 @@ def test_a_model_of_something_else(tmp_path: Path) -> None:
 def test_an_unknown_width(tmp_path: Path) -> None:
     path = tmp_path / "wide.pth"
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 8, 8, 999)}, path)
-    with pytest.raises(CheckpointError, match=r"width 999; known are 768 \(vit_b\), 1024"):
+    with pytest.raises(
+        CheckpointError, match=r"width 999 with 8 pos.* known are 768 \(vit_b\), 1024"
+    ):
         load_checkpoint(path)
 
 
@@ -232,6 +234,33 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "evil.pth")
     assert "weights_only" not in str(error.value)
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers(sam: Sam, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "diverged.pth"
+    state = {name: tensor.clone() for name, tensor in public(sam).items()}
+    state["mask_decoder.iou_token.weight"][0, :3] = value
+    torch.save(state, path)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(path)
+    assert f"{path} has 3 weights that are NaN or infinite, in 1 of" in str(error.value)
+    assert "(mask_decoder.iou_token.weight)" in str(error.value)
+
+
+def test_a_card_is_not_read_from_what_does_not_load(sam: Sam, tmp_path: Path) -> None:
+    path = tmp_path / "half.pth"
+    torch.save({k: v for k, v in public(sam).items() if "mask_decoder" not in k}, path)
+    with pytest.raises(CheckpointError, match="does not hold a whole vit_t model"):
+        read_card(path)
+
+
+def test_quantised_weights_are_not_taken_at_face_value(sam: Sam, tmp_path: Path) -> None:
+    path = tmp_path / "int8.pth"
+    name = "mask_decoder.iou_token.weight"
+    torch.save({**public(sam), name: torch.ones(1, 256, dtype=torch.int8)}, path)
+    with pytest.raises(CheckpointError, match=rf"1 of another kind of number: {name} int8"):
+        load_checkpoint(path)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
