@@ -9,7 +9,7 @@ import click
 from sa_engine.cli.model.compare import command as compare
 from sa_engine.cli.shared.places import LOCAL_PATH, WEIGHTS
 from sa_engine.detection.card import DetectorCard
-from sa_engine.detection.file import is_detector, read_detector_card
+from sa_engine.detection.file import check_weights, is_detector, read_detector_card
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.summary import layout
 from sa_engine.model.average import average
@@ -40,7 +40,13 @@ def show(model: str, as_json: bool) -> None:
     engine.
     """
     path = _path(model)
-    card = read_detector_card(path) if is_detector(path) else read_card(path)
+    card: ModelCard | DetectorCard
+    if is_detector(path):
+        check_weights(path)
+        card = read_detector_card(path)
+    else:
+        load_checkpoint(path)  # a card is only shown of what can be used
+        card = read_card(path)
     click.echo(card.to_json() if as_json else _text(card))
 
 

@@ -105,6 +105,18 @@ def load_detector(path: Path | str, sam: Sam) -> Detector:
     return read_network(path, sam)
 
 
+def check_weights(path: Path) -> None:
+    """CheckpointError if a detector's weights cannot be read or are no numbers."""
+    check_finite(_tensors(path), path)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (ValueError, safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} does not hold a whole detector: {error}") from error
+
+
 def read_network(path: Path | str, sam: Sam) -> Detector:
     """A detector's network, float32, on the CPU, whichever encoder it was trained on.
 
@@ -114,10 +126,10 @@ def read_network(path: Path | str, sam: Sam) -> Detector:
     """
     path = Path(path)
     card = read_detector_card(path)
+    tensors = _tensors(path)
     try:
         config = DetectorConfig(**card.net)
-        tensors = safetensors.torch.load_file(path)
-    except (TypeError, ValueError, safetensors.SafetensorError, OSError) as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold a whole detector: {error}") from error
     detector = build_detector(config, sam)
     expected = detector.state_dict()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
+from PIL import Image
 
 from sa_engine.model.checkpoint import read_card
 from tests.cli.conftest import Run
@@ -117,3 +119,35 @@ def test_list_names_what_is_bundled(sa_engine: Run):
     done = sa_engine("model", "list")
     assert done.returncode == 0
     assert "vit_t" in done.stdout or "No model comes with this installation" in done.stdout
+
+
+def test_masks_that_cover_everything_end_before_the_first_step(sa_engine: Run, tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (320, 240)).save(tmp_path / "images" / "0.png")
+    whole = [[0, 0, 320, 0, 320, 240, 0, 240]]
+    content = {
+        "images": [{"id": 0, "file_name": "0.png", "width": 320, "height": 240}],
+        "categories": [{"id": 1, "name": "x"}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "segmentation": whole}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    assert sa_engine("import", "instances.json", "--out", "whole").returncode == 0
+    trained = sa_engine("train", "sam", "--data", "whole", "--out", "w.safetensors", *SMALL)
+    assert trained.returncode == 2
+    assert trained.stderr.startswith("Error: whole has 1 masks on 1 images and none can be trained")
+    assert "0 are under 16 pixels" in trained.stderr
+    assert "1 cover over 0.9 of their image" in trained.stderr
+
+
+def test_a_model_that_does_not_load_is_not_shown(sa_engine: Run, small_model: Path, tmp_path: Path):
+    tensors = safetensors.torch.load_file(small_model)
+    tensors["mask_decoder.iou_token.weight"][0, 0] = torch.nan
+    torch.save(tensors, tmp_path / "nan.pth")
+    for arguments in (
+        ("model", "show", "nan.pth"),
+        ("model", "average", "nan.pth", small_model, "--out", "mean.safetensors"),
+    ):
+        refused = sa_engine(*arguments)
+        assert refused.returncode == 1
+        assert "1 weights that are NaN or infinite" in refused.stderr
+    assert not (tmp_path / "mean.safetensors").exists()

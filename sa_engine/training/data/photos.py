@@ -13,6 +13,9 @@ from sa_engine.errors import UsageError
 from sa_engine.masks import rle
 from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
 
+_MOST_PICTURES = 250
+"""Random pictures, each with four crops, that are tried for a mask of a usable size."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JitterConfig:
@@ -81,18 +84,44 @@ class PhotoSource:
     mask_area_power: float = 0.0
 
     def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
-        """A random picture, varied, with masks that are visible in it."""
-        while True:
+        """A random picture, varied, with masks that are visible in it.
+
+        Raises UsageError if masks of a usable size are nowhere to be found.
+        """
+        record, window, masks = self._find(rng)
+        rgb = relight(window.cut(self.dataset.read_rgb(record)), self.jitter, rng)
+        return build_sample(rgb, masks, size=self.size, config=self.prompts, rng=rng, key=key)
+
+    def check(self) -> None:
+        """Raises UsageError, with counts, if no mask has a usable size; asked before training."""
+        self._find(np.random.default_rng(0))
+
+    def _find(
+        self, rng: np.random.Generator
+    ) -> tuple[ImageRecord, Window, list[NDArray[np.bool_]]]:
+        for _ in range(max(_MOST_PICTURES, 10 * len(self.records))):
             record = self.records[int(rng.integers(len(self.records)))]
             for _ in range(4):
                 window = draw_window(record, rng, size=self.size, jitter=self.jitter)
                 masks = self._masks(record, window, rng)
                 if masks:
-                    rgb = window.cut(self.dataset.read_rgb(record))
-                    rgb = relight(rgb, self.jitter, rng)
-                    return build_sample(
-                        rgb, masks, size=self.size, config=self.prompts, rng=rng, key=key
-                    )
+                    return record, window, masks
+        raise UsageError(self._nothing_fits())
+
+    def _nothing_fits(self) -> str:
+        limits, small, large = self.prompts, 0, 0
+        areas = [(m.area, r) for r in self.records for m in r.annotations if not m.iscrowd]
+        for area, record in areas:
+            zoom = self.jitter.max_scale * self.size / max(record.width, record.height)
+            small += area * zoom**2 < limits.min_area
+            large += area > limits.max_area_fraction * record.width * record.height
+        return (
+            f"{self.name} has {len(areas)} masks on {len(self.records)} images and none can be "
+            f"trained on: {small} are under {limits.min_area:g} pixels of the model's input "
+            f"(--min-area), {large} cover over {limits.max_area_fraction:g} of their image "
+            f"(--max-area-fraction), {len(areas) - small - large} were not seen in a random crop; "
+            "change these limits, or leave the set out"
+        )
 
     def stage_share(self) -> float:
         """The mean weight of the set's masks by their stages: how much more often it is drawn."""
@@ -156,13 +185,15 @@ def usable_records(dataset: Dataset, name: str) -> list[ImageRecord]:
 
     Raises UsageError if there are none.
     """
-    records = [
-        record
-        for record in dataset.images(status=ImageStatus.OK)
-        if any(not m.iscrowd for m in record.annotations)
-    ]
+    done = list(dataset.images(status=ImageStatus.OK))
+    records = [r for r in done if any(not m.iscrowd for m in r.annotations)]
     if not records:
-        raise UsageError(f"{name} holds no image with masks; there is nothing to train on")
+        crowds = sum(len(record.annotations) for record in done)
+        masks = f"{crowds} masks, all of crowds (iscrowd)" if crowds else "not one mask"
+        raise UsageError(
+            f"{name} holds no image with masks of objects ({len(done)} images, {masks}); "
+            "there is nothing to train on"
+        )
     return records
 
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sa_engine.errors import UsageError
 from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
 from sa_engine.training.data.scenes import Rgb, SceneConfig, render_scene
+
+_MOST_SCENES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,15 +26,21 @@ class SceneSource:
     name: str = "synthetic"
 
     def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
-        """Render a scene and choose masks from it."""
+        """Render a scene and choose masks from it. UsageError if none has a usable size."""
         config = replace(self.scenes, size=self.size)
         limit = self.prompts.max_area_fraction * self.size**2
-        while True:
+        for _ in range(_MOST_SCENES):
             scene = render_scene([key, int(rng.integers(2**62))], config, photos=self.photos)
             areas = scene.masks_MHW.sum(axis=(1, 2))
             usable = np.flatnonzero((areas <= limit) & (areas >= self.prompts.min_area))
             if len(usable):
                 break
+        else:
+            raise UsageError(
+                f"no object of {_MOST_SCENES} synthetic scenes has from "
+                f"{self.prompts.min_area:g} (--min-area) to {limit:g} pixels "
+                f"(--max-area-fraction {self.prompts.max_area_fraction:g}); change these limits"
+            )
         chosen = rng.permutation(usable)[: self.prompts.masks_per_image]
         masks = [scene.masks_MHW[m] for m in chosen]
         return build_sample(

@@ -140,6 +140,8 @@ def open_data(request: TrainRequest) -> TrainingData:
         )
         sources.append(source)
         weights.append(request.weights.get(name, math.sqrt(len(records))) * source.stage_share())
+        if weights[-1] > 0:
+            source.check()
         digests[name] = dataset.digest()
         masks = sum(not m.iscrowd for r in records for m in r.annotations)
         lines.append(f"{name}: {len(records)} images, {masks} masks, sha256 {digests[name]}")

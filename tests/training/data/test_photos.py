@@ -76,6 +76,40 @@ def test_a_stage_with_weight_zero_is_not_chosen(tmp_path: Path):
     assert replace(of, stage_weights={Stage.AUTOMATIC: 10.0}).stage_share() == 1.0
 
 
+def test_masks_of_no_usable_size_are_counted(dataset: Dataset):
+    masks = sum(len(record.annotations) for record in dataset)
+    start = source(dataset)
+    large = replace(start, prompts=replace(PROMPTS, min_area=10**6))
+    for ask in (large.check, lambda: draw(large, 3)):
+        with pytest.raises(UsageError) as error:
+            ask()
+        assert f"{masks} masks on 6 images and none can be trained on: {masks} are under" in str(
+            error.value
+        )
+    small = replace(start, prompts=replace(PROMPTS, max_area_fraction=0.0))
+    with pytest.raises(UsageError, match=rf"\(--min-area\), {masks} cover over 0 of their image"):
+        small.check()
+    start.check()
+
+
+def test_scenes_without_a_usable_object_end(dataset: Dataset):
+    scenes = SceneSource(size=64, prompts=replace(PROMPTS, min_area=10**6))
+    with pytest.raises(UsageError, match=r"no object of 100 synthetic scenes has from 1e\+06"):
+        draw(scenes, 0)
+
+
+def test_a_set_of_crowds_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    crowds = Dataset(write_scenes(tmp_path / "crowds", range(2)))
+    records = [
+        replace(r, annotations=tuple(replace(m, iscrowd=True) for m in r.annotations))
+        for r in crowds
+    ]
+    monkeypatch.setattr(Dataset, "images", lambda *_, **__: iter(records))
+    masks = sum(len(record.annotations) for record in records)
+    with pytest.raises(UsageError, match=rf"2 images, {masks} masks, all of crowds"):
+        usable_records(crowds, "my set")
+
+
 def test_a_set_without_masks_is_named(tmp_path: Path):
     record_free = write_scenes(tmp_path / "none", range(2), min_area=10**9)
     with pytest.raises(UsageError, match=r"my set holds no image with masks"):
