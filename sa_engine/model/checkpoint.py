@@ -55,7 +55,8 @@ def load_checkpoint(
     """
     path = Path(path)
     tensors, card = _read(path)
-    sam, tensors = _fitted(tensors, card, path, image_size)
+    variant, native_size = _identify(tensors, card, path)
+    sam, tensors = _fitted(tensors, variant, native_size, image_size or native_size, path)
     check_finite(tensors, path)
     expected = sam.state_dict()
     # Weights may be stored in any precision; batch normalisation's counters are integers.
@@ -75,8 +76,10 @@ def read_card(path: Path | str) -> ModelCard:
         card = _stored_card(path)
         if card is not None:
             return card
-    sam, _ = _fitted(_read(path)[0], None, path)
-    return _made_up_card(path, sam.variant, sam.image_size)
+    tensors, _ = _read(path)
+    variant, size = _identify(tensors, None, path)
+    _fitted(tensors, variant, size, size, path)
+    return _made_up_card(path, variant, size)
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -192,11 +195,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
 
 
 def _fitted(
-    tensors: dict[str, Tensor], card: ModelCard | None, path: Path, image_size: int | None = None
+    tensors: dict[str, Tensor], variant: str, native_size: int, size: int, path: Path
 ) -> tuple[Sam, dict[str, Tensor]]:
-    """A model without weights, and the tensors that fit it. CheckpointError if they do not."""
-    variant, native_size = _identify(tensors, card, path)
-    size = image_size or native_size
+    """A model without weights, and the tensors that fit it. CheckpointError if they do not.
+
+    native_size, size: the input size that the tensors are made for and the one that is wanted.
+    """
     with torch.device("meta"), _Uninitialised():
         sam = build_sam(variant, size, decoder_depth=_decoder_depth(tensors))
     if size != native_size:
