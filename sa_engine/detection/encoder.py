@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sa_engine.model.encoders.tiny_vit import TinyVit
 from sa_engine.model.sam import Sam
-from sa_engine.model.tiny_vit import TinyVit
 
 EMBEDDING_STRIDE = 16
 

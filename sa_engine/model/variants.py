@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from sa_engine.errors import UsageError
+from sa_engine.model.encoders.tiny_vit import TinyVit
+from sa_engine.model.encoders.vit import Vit
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.sam import Sam
-from sa_engine.model.tiny_vit import TinyVit
-from sa_engine.model.vit import Vit
 
 
 @dataclass(frozen=True, slots=True)

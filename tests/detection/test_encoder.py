@@ -6,9 +6,9 @@ import torch
 from sa_engine.detection.encoder import encode, encoder_digest, finer_channels
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
+from sa_engine.model.encoders.vit import Vit
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
-from sa_engine.model.vit import Vit
 from tests.support.small_sam import small_sam
 
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from sa_engine.model import relative_attention
+from sa_engine.model.encoders import relative_attention
+from sa_engine.model.encoders.vit import Vit
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import VIT_SIZES, build_sam
-from sa_engine.model.vit import Vit
 from tests.support.torchvision_stand_in import import_segment_anything
 from tests.support.weights import randomise
 
@@ -123,7 +123,7 @@ def full_size() -> tuple[Vit, Tensor, Tensor]:
 def test_image_embedding_at_full_size(
     monkeypatch: pytest.MonkeyPatch, full_size: tuple[Vit, Tensor, Tensor], way: str
 ) -> None:
-    monkeypatch.setattr("sa_engine.model.vit.attend", getattr(relative_attention, way))
+    monkeypatch.setattr("sa_engine.model.encoders.vit.attend", getattr(relative_attention, way))
     ours, image, expected = full_size
     assert_near(ours(image), expected)
 

@@ -1,9 +1,9 @@
 """A promptable model small enough to train in a test."""
 
+from sa_engine.model.encoders.tiny_vit import TinyVit
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.sam import Sam
-from sa_engine.model.tiny_vit import TinyVit
 
 
 def small_sam(image_size: int, *, drop_path: float = 0.0, channels: int = 64) -> Sam:

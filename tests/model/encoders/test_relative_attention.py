@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sa_engine.model import relative_attention
-from sa_engine.model.relative_attention import attend, attend_by_channels, attend_by_tiles
+from sa_engine.model.encoders import relative_attention
+from sa_engine.model.encoders.relative_attention import attend, attend_by_channels, attend_by_tiles
 
 H, W, D = 6, 5, 4
 

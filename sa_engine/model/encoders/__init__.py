@@ -1,0 +1,1 @@
+"""Image encoders: ViT, TinyViT, and the attention with relative positions."""
