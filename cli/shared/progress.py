@@ -33,6 +33,11 @@ class StepBar(Generic[R]):
         )
         self._begun = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was any report: none comes of a run that was finished before."""
+        return self._begun
+
     def report(self, made: R) -> None:
         """Show one report."""
         if not self._begun:

@@ -152,8 +152,9 @@ def sam(
         lambda r: f"loss {r.loss:.3f}, IoU {r.first_own_iou:.3f} own {r.first_best_iou:.3f} best",
     )
     card = retrain(request, report=bar.report)
+    note = "" if bar.has_begun else "finished before and left as it is; "
     click.echo(
-        f"{request.out}: {card.variant} at {card.image_size} px, "
+        f"{request.out}: {note}{card.variant} at {card.image_size} px, "
         f"training IoU {card.results.get('training_first_own_iou', 0):.3f} own, "
         f"{card.results.get('training_first_best_iou', 0):.3f} best of 3"
     )
