@@ -19,7 +19,8 @@ from sa_engine.cli.shared.reasons import say_reasons
 from sa_engine.cli.shared.workers import take_workers
 from sa_engine.formats.detect import Format
 from sa_engine.pipelines.run.worker import Reading
-from sa_engine.pipelines.stages.manual import REPORT_NAME, ImportRun, run_import
+from sa_engine.pipelines.stages.import_report import REPORT_NAME
+from sa_engine.pipelines.stages.manual import ImportPlan, ImportRun, run_import
 
 AUTO = "auto"
 
@@ -93,8 +94,7 @@ def command(
         **options,
     )
     with RunBar("import") as bar:
-        summary = run_import(run, progress=bar)
-    click.echo(f"format: {summary.format.value}" + (" (found)" if run.format is None else ""))
+        summary = run_import(run, progress=bar, announce=_say_plan)
     status = report_run(summary.run)
     report = summary.report
     if report is None:
@@ -117,6 +117,15 @@ def command(
     if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
         click.echo(f"named in {out}/{REPORT_NAME}")
     return status or (3 if _images_missing(report) else 0)
+
+
+def _say_plan(plan: ImportPlan) -> None:
+    """What was found, where, and how many: said before anything is made of it."""
+    click.echo(
+        f"found {plan.format.value} in {plan.annotations}: annotations of "
+        f"{plan.num_annotated} images; {plan.num_images} of the {plan.num_pictures} pictures in "
+        f"{plan.pictures} will be imported"
+    )
 
 
 def _images_missing(report: Any) -> bool:

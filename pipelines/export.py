@@ -23,7 +23,7 @@ from sa_engine.formats.writers.base_writer import (
 from sa_engine.formats.writers.coco_instances import CocoWriter
 from sa_engine.formats.writers.image_files import LabelmeWriter, MapWriter, Sa1bWriter, YoloWriter
 from sa_engine.formats.writers.tools import CvatWriter, LabelStudioWriter
-from sa_engine.pipelines.stages.manual import read_report
+from sa_engine.pipelines.stages.import_report import read_report
 
 
 class OutFormat(StrEnum):

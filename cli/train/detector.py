@@ -97,7 +97,7 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
     card = retrain_detector(request, report=bar.report)
     note = "" if bar.has_begun else "finished before and left as it is; "
     click.echo(
-        f"{request.out}: {note}a detector for {card.model} ({card.variant} at {card.image_size} px, "
-        f"encoder {card.encoder_sha256[:12]}), "
+        f"{request.out}: {note}a detector for {card.model} ({card.variant} at "
+        f"{card.image_size} px, encoder {card.encoder_sha256[:12]}), "
         f"training box IoU {card.results.get('training_box_iou', 0):.3f}"
     )

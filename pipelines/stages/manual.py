@@ -8,18 +8,16 @@ Nothing is lost silently: each repair and each loss is counted by reason and nam
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
-from sa_engine.dataset.folder.base import Folder, open_folder, sha256_of
+from sa_engine.dataset.folder.base import open_folder, sha256_of
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.manifest import Manifest, Option, open_output
-from sa_engine.dataset.records import ImageRecord, ImageStatus, Stage
-from sa_engine.dataset.shards.stats import complete_shards, parquet_name
+from sa_engine.dataset.records import ImageRecord, Stage
+from sa_engine.dataset.shards.stats import complete_shards
 from sa_engine.dataset.sources.listing import (
     Source,
     SourceList,
@@ -30,22 +28,20 @@ from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
 from sa_engine.formats.detect import Format, detect_format, open_annotations
-from sa_engine.formats.fields import keepable, number
+from sa_engine.formats.fields import number
 from sa_engine.formats.frames import Frame, Orientation, exif_orientation
-from sa_engine.formats.names import Found, ImageNames
-from sa_engine.formats.readers.label_studio import LabelStudioSource
-from sa_engine.formats.reasons import Loss, Note, Repair, Tally
+from sa_engine.formats.reasons import Loss
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Annotated, Reading
 from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.corrections import ProposalSet, decide
 from sa_engine.pipelines.stages.corrections_report import proposals_report
+from sa_engine.pipelines.stages.import_report import REPORT_NAME, make_report
+from sa_engine.pipelines.stages.matching import match, match_proposals
 
 if TYPE_CHECKING:
     from sa_engine.pipelines.stages.box_masks import BoxSegmenter
-
-REPORT_NAME = "import-report.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +92,22 @@ class ImportSummary:
     report: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """The pictures that annotations were found for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPlan:
+    """What an import has found, before it makes anything.
 
-    sources: sorted by name, as the dataset lists them.
-    indices: for each source's name, its places in the annotation source.
-    notes: on images of the annotation source that could not be matched, or not as they were named.
-    num_unlisted: pictures that the annotation source does not speak of.
+    format: the annotations' format; annotations: where they lie.
+    num_annotated: images that they speak of.
+    pictures: where pictures were looked for; num_pictures: how many lie there.
+    num_images: images that the dataset will have.
     """
 
-    sources: SourceList
-    indices: Mapping[str, tuple[int, ...]]
-    notes: Sequence[Note]
-    num_unlisted: int
+    format: Format
+    annotations: Path
+    num_annotated: int
+    pictures: str
+    num_pictures: int
+    num_images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +145,15 @@ class ImportAnnotator:
         return annotate
 
 
-def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSummary:
+def run_import(
+    run: ImportRun,
+    *,
+    progress: Progress | None = None,
+    announce: Callable[[ImportPlan], None] = lambda _: None,
+) -> ImportSummary:
     """Make a dataset of annotations, or go on where an earlier run stopped.
+
+    announce: told what was found, before anything is made of it.
 
     Raises UsageError for paths that cannot work, AnnotationError for annotations that cannot be
     read at all, DatasetError if the dataset cannot be written.
@@ -162,6 +167,16 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
         matched = match(annotations, listing, limit=run.limit)
     else:
         matched, exported = match_proposals(annotations, listing, proposals, limit=run.limit)
+    announce(
+        ImportPlan(
+            format=kind,
+            annotations=run.annotations,
+            num_annotated=len(annotations.images),
+            pictures=run.images or annotations.image_folder or "",
+            num_pictures=len(listing),
+            num_images=len(matched.sources),
+        )
+    )
     folder = open_folder(run.out)
     segmenter = _segmenter(run)
     options: dict[str, Option] = {}
@@ -199,101 +214,12 @@ def run_import(run: ImportRun, *, progress: Progress | None = None) -> ImportSum
         )
     report = None
     if len(complete_shards(folder, manifest)) == manifest.num_shards:
-        report = _report(folder, manifest, kind, annotations, matched)
+        report = make_report(folder, manifest, kind, annotations, matched)
         if proposals is not None:
             report["proposals"] = proposals_report(folder, manifest, num_exported=len(proposals))
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         folder.write(REPORT_NAME, text.encode("ascii"))
     return ImportSummary(format=kind, run=summary, report=report)
-
-
-def match(
-    annotations: AnnotationSource, listing: SourceList, *, limit: int | None = None
-) -> Matched:
-    """Find each annotated image among the listed pictures. UsageError if none is found.
-
-    limit: only the first so many pictures of the result.
-    """
-    names = ImageNames(listing)
-    places: dict[int, list[int]] = {}
-    notes = []
-    for index, image in enumerate(annotations.images):
-        found = names.find(image)
-        if not isinstance(found, Found):
-            notes.append(Note(found, image.file_name, of_images=True))
-            lost = annotations.count(index)
-            if lost:
-                notes.append(Note(found, f"annotations of {image.file_name}", lost))
-            continue
-        notes += [Note(repair, image.file_name, of_images=True) for repair in found.repairs]
-        if found.position in places:
-            notes.append(Note(Repair.REPEATED_IMAGE, image.file_name, of_images=True))
-        places.setdefault(found.position, []).append(index)
-    if not places:
-        example = f", {annotations.images[0].file_name!r} among them" if annotations.images else ""
-        raise UsageError(
-            f"none of the {len(annotations.images)} images of the annotations{example} is among "
-            f"the {len(names)} pictures given: give the folder that holds them with --images"
-        )
-    unlisted = len(names) - len(places)
-    chosen = range(len(names)) if annotations.unlisted_are_empty else sorted(places)
-    positions = chosen[:limit]
-    sources = listing.take(positions)
-    indices = {
-        source.name: tuple(places.get(position, ()))
-        for source, position in zip(sources, positions, strict=True)
-    }
-    return Matched(sources, indices, tuple(notes), unlisted)
-
-
-def match_proposals(
-    annotations: AnnotationSource,
-    listing: SourceList,
-    proposals: ProposalSet,
-    *,
-    limit: int | None = None,
-) -> tuple[Matched, Mapping[str, tuple[int, ...]]]:
-    """`match`, and for each source's name the ids of the images that it may be among the
-    proposals.
-
-    Images that were never exported, and tasks that nobody has answered, are noted and left out.
-    Raises UsageError if none is left.
-    """
-    matched = match(annotations, listing)
-    exported: dict[str, tuple[int, ...]] = {}
-    notes = list(matched.notes)
-    for name, places in matched.indices.items():
-        image_ids = tuple(
-            dict.fromkeys(
-                image_id
-                for place in places
-                for image_id in proposals.find(annotations.images[place])
-            )
-        )
-        if not image_ids:
-            reason = Loss.NOT_EXPORTED
-        elif isinstance(annotations, LabelStudioSource) and not any(
-            map(annotations.is_answered, places)
-        ):
-            reason = Loss.UNANSWERED
-        else:
-            exported[name] = image_ids
-            continue
-        notes.append(Note(reason, name, of_images=True))
-        lost = sum(map(annotations.count, places))
-        if lost:
-            notes.append(Note(reason, f"annotations of {name}", lost))
-    if not exported:
-        example = next(iter(matched.indices), "")
-        raise UsageError(
-            f"none of the {len(matched.indices)} corrected images ({example!r} among them) was "
-            "exported from the proposals, or none was answered: give the dataset that was exported "
-            "with --proposals"
-        )
-    kept = [place for place, source in enumerate(matched.sources) if source.name in exported]
-    sources = matched.sources.take(kept[:limit])
-    indices = {source.name: matched.indices[source.name] for source in sources}
-    return Matched(sources, indices, tuple(notes), matched.num_unlisted), exported
 
 
 def _decided(source: Source, proposed: ImageRecord, found: Converted) -> Annotated:
@@ -344,68 +270,3 @@ def _fingerprint(path: Path) -> str:
             size = file_path.stat().st_size if file_path.exists() else -1
             digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _report(
-    folder: Folder,
-    manifest: Manifest,
-    kind: Format,
-    annotations: AnnotationSource,
-    matched: Matched,
-) -> dict[str, Any]:
-    """What `import-report.json` says; the same for the same inputs, whoever made the shards."""
-    images, repaired, dropped = Tally(), Tally(), Tally()
-    for note in (*annotations.notes, *matched.notes):
-        where = images if note.of_images else dropped if isinstance(note.reason, Loss) else repaired
-        where.add(note)
-    kept = failed = boxes = segmented = 0
-    frames: dict[str, int] = {}
-    for index in range(manifest.num_shards):
-        with folder.open(parquet_name(index)) as file:
-            columns = ["source", "status", "attributes", "annotations.list.element.area"]
-            table = pq.ParquetFile(file).read(columns=columns)
-        for row in table.to_pylist():
-            if row["status"] != ImageStatus.OK:
-                failed += 1
-                images.add(Note(Loss.IMAGE_FAILED, row["source"], of_images=True))
-                for place in matched.indices[row["source"]]:
-                    lost = annotations.count(place)
-                    if lost:
-                        what = f"annotations of {row['source']}"
-                        dropped.add(Note(Loss.IMAGE_FAILED, what, lost))
-                continue
-            kept += len(row["annotations"])
-            said = json.loads(row["attributes"] or "{}").get("import", {})
-            repaired.add_json(said.get("repaired", {}))
-            dropped.add_json(said.get("dropped", {}))
-            boxes += said.get("boxes", 0)
-            segmented += said.get("boxes_segmented", 0)
-            if "frame" in said:
-                frames[said["frame"]] = frames.get(said["frame"], 0) + 1
-    return {
-        "format": kind.value,
-        "images": {
-            "listed": len(annotations.images),
-            "imported": manifest.num_images - failed,
-            "failed": failed,
-            "pictures_without_annotations": matched.num_unlisted,
-            "frames": frames,
-            "notes": images.to_json(),
-        },
-        "masks": {
-            "kept": kept,
-            "repaired": repaired.to_json(),
-            "dropped": dropped.to_json(),
-        },
-        "boxes": {"without_masks": boxes, "segmented": segmented},
-        "categories": keepable(list(annotations.categories)),
-    }
-
-
-def read_report(folder: Folder) -> dict[str, Any] | None:
-    """The content of a dataset's `import-report.json`; None if it has none that can be read."""
-    try:
-        content = json.loads(folder.read(REPORT_NAME))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -23,6 +23,11 @@ _HEAD_BYTES = 4096
 _LOOKED_AT = 2000
 """Files of a folder that are looked at to tell its format."""
 
+_TEXT_FILE = (
+    "{path} is a text file, which says nothing of where its images lie: for YOLO give the data "
+    "set's folder or its data.yaml, for other formats the annotation file or folder"
+)
+
 
 class Format(StrEnum):
     """The formats that can be imported, by their names on the command line."""
@@ -74,6 +79,8 @@ def open_annotations(path: Path, kind: Format) -> AnnotationSource:
                 f"{path} has {len(inside)} {ending} files: name the one that holds the annotations"
             )
         path = inside[0]
+    if kind is Format.YOLO_SEG and path.suffix.lower() == ".txt":
+        raise UsageError(_TEXT_FILE.format(path=path))
     return _OPENERS[kind](path)
 
 
@@ -134,8 +141,10 @@ def _of_file(path: Path) -> Format | None:
             return Format.BSDS
         case ".tar":
             return Format.SA_1B
-        case ".yaml" | ".yml" | ".txt":
+        case ".yaml" | ".yml":
             return Format.YOLO_SEG
+        case ".txt":
+            raise UsageError(_TEXT_FILE.format(path=path))
         case ".png":
             return Format.MASKS
     return None

@@ -23,7 +23,10 @@ def test_the_round_of_a_dataset(sa_engine: Run, tmp_path: Path, coco: Path) -> N
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert lines[0] == "format: coco (found)"
+    assert lines[0] == (
+        f"found coco in {coco}: annotations of 2 images; "
+        f"2 of the 2 pictures in {tmp_path / 'images'} will be imported"
+    )
     assert lines[1].startswith("dataset: 2 images, 3 masks (1.5 an image) in ")
     assert lines[2:] == ["3 masks kept"]
 
@@ -64,7 +67,7 @@ def test_repairs_and_losses_are_said(sa_engine: Run, tmp_path: Path, coco: Path)
     # An image is missing: that is said by the exit status, too.
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "format: coco"
+    assert lines[0].startswith("found coco in ")
     assert lines[2:] == [
         "2 masks kept",
         "repaired: 1 annotation",

@@ -38,6 +38,7 @@ def test_a_folder_with_several_annotation_files(tmp_path: Path) -> None:
         ("a.json", '{"x": ', "cannot tell the format .* ends too early"),
         ("a.xml", "<html/>", "say it with --format"),
         ("a.jpg", "", "say it with --format"),
+        ("README.txt", "0 0.1 0.1 0.9 0.1 0.9 0.9\n", "is a text file.* data.yaml"),
     ],
 )
 def test_what_is_no_annotation_file(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -45,6 +46,12 @@ def test_what_is_no_annotation_file(tmp_path: Path, name: str, content: str, mes
 
     with pytest.raises(UsageError, match=message):
         detect_format(tmp_path / name)
+
+
+def test_a_text_file_is_no_yolo_set_even_if_it_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n")
+    with pytest.raises(UsageError, match="is a text file"):
+        open_annotations(tmp_path / "labels.txt", Format.YOLO_SEG)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

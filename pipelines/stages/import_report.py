@@ -1,0 +1,83 @@
+"""`import-report.json`: what an import repaired, what it could not take, and why, with names."""
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from sa_engine.dataset.folder.base import Folder
+from sa_engine.dataset.manifest import Manifest
+from sa_engine.dataset.records import ImageStatus
+from sa_engine.dataset.shards.stats import parquet_name
+from sa_engine.formats.base import AnnotationSource
+from sa_engine.formats.detect import Format
+from sa_engine.formats.fields import keepable
+from sa_engine.formats.reasons import Loss, Note, Tally
+from sa_engine.pipelines.stages.matching import Matched
+
+REPORT_NAME = "import-report.json"
+
+
+def make_report(
+    folder: Folder,
+    manifest: Manifest,
+    kind: Format,
+    annotations: AnnotationSource,
+    matched: Matched,
+) -> dict[str, Any]:
+    """What `import-report.json` says; the same for the same inputs, whoever made the shards."""
+    images, repaired, dropped = Tally(), Tally(), Tally()
+    for note in (*annotations.notes, *matched.notes):
+        where = images if note.of_images else dropped if isinstance(note.reason, Loss) else repaired
+        where.add(note)
+    kept = failed = boxes = segmented = 0
+    frames: dict[str, int] = {}
+    for index in range(manifest.num_shards):
+        with folder.open(parquet_name(index)) as file:
+            columns = ["source", "status", "attributes", "annotations.list.element.area"]
+            table = pq.ParquetFile(file).read(columns=columns)
+        for row in table.to_pylist():
+            if row["status"] != ImageStatus.OK:
+                failed += 1
+                images.add(Note(Loss.IMAGE_FAILED, row["source"], of_images=True))
+                for place in matched.indices[row["source"]]:
+                    lost = annotations.count(place)
+                    if lost:
+                        what = f"annotations of {row['source']}"
+                        dropped.add(Note(Loss.IMAGE_FAILED, what, lost))
+                continue
+            kept += len(row["annotations"])
+            said = json.loads(row["attributes"] or "{}").get("import", {})
+            repaired.add_json(said.get("repaired", {}))
+            dropped.add_json(said.get("dropped", {}))
+            boxes += said.get("boxes", 0)
+            segmented += said.get("boxes_segmented", 0)
+            if "frame" in said:
+                frames[said["frame"]] = frames.get(said["frame"], 0) + 1
+    return {
+        "format": kind.value,
+        "images": {
+            "listed": len(annotations.images),
+            "imported": manifest.num_images - failed,
+            "failed": failed,
+            "pictures_without_annotations": matched.num_unlisted,
+            "frames": frames,
+            "notes": images.to_json(),
+        },
+        "masks": {
+            "kept": kept,
+            "repaired": repaired.to_json(),
+            "dropped": dropped.to_json(),
+        },
+        "boxes": {"without_masks": boxes, "segmented": segmented},
+        "categories": keepable(list(annotations.categories)),
+    }
+
+
+def read_report(folder: Folder) -> dict[str, Any] | None:
+    """The content of a dataset's `import-report.json`; None if it has none that can be read."""
+    try:
+        content = json.loads(folder.read(REPORT_NAME))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
