@@ -70,7 +70,10 @@ class SkipTile:
         """Those of K prompts' images; of one image (B is 1) all prompts share them."""
         if image_index_K is None or len(self.eighth_Bn4D) == 1:
             return self
-        return SkipTile(self.eighth_Bn4D[image_index_K], self.quarter_BnmE[image_index_K])
+        return SkipTile(
+            self.eighth_Bn4D.index_select(0, image_index_K),
+            self.quarter_BnmE.index_select(0, image_index_K),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,13 @@ class MaskDecoder(nn.Module):
         ]
         return self._join(parts, tokens.grid_hw)
 
+    def draw(self, tokens: DecodedTokens, masks: slice) -> Tensor:
+        """Draw the same masks for every prompt: logits (P, M, 4·H, 4·W), float32.
+
+        masks: of 0 to 3. Differentiable, and without any wait for a GPU.
+        """
+        return self._join(list(self._draw(tokens, None, masks)), tokens.grid_hw)
+
     def forward(
         self,
         embedding: ImageEmbedding,
@@ -235,7 +245,7 @@ class MaskDecoder(nn.Module):
                 dense if shared_dense is not None else dense[at],
                 image_index_P=None if image_index_P is None else image_index_P[at],
             )
-            logits.append(self._join(list(self._draw(tokens, None, chosen)), tokens.grid_hw))
+            logits.append(self.draw(tokens, chosen))
             iou.append(tokens.iou_P4[:, chosen])
         return torch.cat(logits), torch.cat(iou)
 
@@ -249,7 +259,10 @@ class MaskDecoder(nn.Module):
         start, tiles = 0, []
         for tile in context.tiles_BnC:
             stop = start + tile.shape[1]
-            x = tile if len(tile) == 1 or image_index_P is None else tile[image_index_P]
+            x = tile
+            if len(tile) > 1 and image_index_P is not None:
+                # Its gradient is a sum by index; that of tile[image_index_P] sorts first.
+                x = tile.index_select(0, image_index_P)
             part = dense_PNC if dense_PNC.shape[1] == 1 else dense_PNC[:, start:stop]
             tiles.append((x + part).expand(p, -1, -1))
             start = stop

@@ -151,6 +151,7 @@ def test_skips_are_added_on_the_way_up(
         if image == 1:
             assert relative_error(alone[i], logits[1:]) < TOLERANCE
     assert relative_error(chosen, torch.stack([both[4, 2], both[1, 0]])) < TOLERANCE
+    assert relative_error(decoder.draw(tokens, slice(2, 4)), both[:, 1:]) < TOLERANCE
 
 
 @torch.no_grad()
