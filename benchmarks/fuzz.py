@@ -302,7 +302,7 @@ def format_target(folder: Path) -> Target:
 
 def importer_target(name: str) -> Callable[[Path], Target]:
     def make(folder: Path) -> Target:
-        from sa_engine.formats.detect import Format
+        from sa_engine.formats.registry import Format
         from tests.formats import test_damage
 
         kind = Format(name)

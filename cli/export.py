@@ -93,4 +93,4 @@ def command(
     if summary.num_left_out:
         line += f", {summary.num_left_out} left out by the filters"
     click.echo(line)
-    say_reasons("not held by the format", "losses", summary.losses.to_json())
+    say_reasons("not held by the format", "loss", summary.losses.to_json(), plural="losses")

@@ -14,10 +14,10 @@ from sa_engine.cli.shared.options import (
     take,
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
-from sa_engine.cli.shared.progress import RunBar, duration, report_run
+from sa_engine.cli.shared.progress import PARTIAL, RunBar, duration, report_run
 from sa_engine.cli.shared.reasons import say_reasons
 from sa_engine.cli.shared.workers import take_workers
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.run.worker import Reading
 from sa_engine.pipelines.stages.import_report import REPORT_NAME
 from sa_engine.pipelines.stages.manual import ImportPlan, ImportRun, run_import
@@ -79,7 +79,8 @@ def command(
     The same command again continues an interrupted run.
 
     Exit status: 0 all done; 1 annotations that cannot be read, or another engine error; 2 usage;
-    3 done, but some images are missing or failed; 130 interrupted, to be continued.
+    3 done, but some images are missing or failed, or
+    no mask and no box could be read; 130 interrupted, to be continued.
     """
     workers = take_workers(options)
     run = ImportRun(
@@ -104,19 +105,22 @@ def command(
     if boxes["segmented"]:
         line += f", {boxes['segmented']} of them made from boxes"
     click.echo(line)
-    say_reasons("repaired", "annotations", masks["repaired"])
-    say_reasons("dropped", "annotations", masks["dropped"])
-    say_reasons("images", "images", report["images"]["notes"])
+    say_reasons("repaired", "annotation", masks["repaired"])
+    say_reasons("dropped", "annotation", masks["dropped"])
+    say_reasons("images", "image", report["images"]["notes"])
+    say_reasons("beside the masks", "item", report["beside"])
     if boxes["without_masks"]:
-        click.echo(
-            f"{boxes['without_masks']} boxes have no mask: add --masks-from-boxes to let the model "
-            "segment them"
-        )
+        count = boxes["without_masks"]
+        said = "1 box has" if count == 1 else f"{count} boxes have"
+        click.echo(f"{said} no mask: add --masks-from-boxes to let the model segment them")
     if "proposals" in report:
         _say_proposals(report["proposals"])
     if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
         click.echo(f"named in {out}/{REPORT_NAME}")
-    return status or (3 if _images_missing(report) else 0)
+    if _read_nothing(report):
+        click.echo("no mask and no box could be read")
+        return status or PARTIAL
+    return status or (PARTIAL if _is_incomplete(report) else 0)
 
 
 def _say_plan(plan: ImportPlan) -> None:
@@ -128,10 +132,18 @@ def _say_plan(plan: ImportPlan) -> None:
     )
 
 
-def _images_missing(report: Any) -> bool:
+def _is_incomplete(report: Any) -> bool:
+    """Whether whole images, or whole files of annotations, are missing."""
     notes = report["images"]["notes"]
-    reasons = ("image-file-missing", "image-file-ambiguous", "never-exported")
-    return any(reason in notes for reason in reasons)
+    reasons = ("image-file-missing", "image-file-ambiguous", "image-file-shared", "never-exported")
+    return any(reason in notes for reason in reasons) or "bad-file" in report["masks"]["dropped"]
+
+
+def _read_nothing(report: Any) -> bool:
+    """Whether there was something to read, and no mask and no box came of it."""
+    if report["masks"]["kept"] or report["boxes"]["without_masks"]:
+        return False
+    return bool(report["masks"]["dropped"] or report["beside"])
 
 
 def _say_proposals(report: Any) -> None:

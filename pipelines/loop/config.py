@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.detection.file import bundled_detector
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.export import OutFormat
 

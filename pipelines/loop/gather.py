@@ -8,7 +8,7 @@ from typing import Any
 from sa_engine.dataset.manifest import is_dataset
 from sa_engine.dataset.reader import Dataset
 from sa_engine.errors import WaitingForPeople
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.export import ExportRun, run_export
 from sa_engine.pipelines.loop.annotator import write_answers
 from sa_engine.pipelines.loop.bench import Bench

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.errors import UsageError
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.export import OutFormat
 from sa_engine.pipelines.loop.config import (
     ACCEPT_IOU,

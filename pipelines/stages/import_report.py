@@ -10,9 +10,9 @@ from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.shards.stats import parquet_name
 from sa_engine.formats.base import AnnotationSource
-from sa_engine.formats.detect import Format
 from sa_engine.formats.fields import keepable
-from sa_engine.formats.reasons import Loss, Note, Tally
+from sa_engine.formats.reasons import Beside, Loss, Note, Tally
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.stages.matching import Matched
 
 REPORT_NAME = "import-report.json"
@@ -26,10 +26,14 @@ def make_report(
     matched: Matched,
 ) -> dict[str, Any]:
     """What `import-report.json` says; the same for the same inputs, whoever made the shards."""
-    images, repaired, dropped = Tally(), Tally(), Tally()
+    images, repaired, dropped, beside = Tally(), Tally(), Tally(), Tally()
     for note in (*annotations.notes, *matched.notes):
-        where = images if note.of_images else dropped if isinstance(note.reason, Loss) else repaired
-        where.add(note)
+        if isinstance(note.reason, Beside):
+            beside.add(note)
+        elif note.of_images:
+            images.add(note)
+        else:
+            (dropped if isinstance(note.reason, Loss) else repaired).add(note)
     kept = failed = boxes = segmented = 0
     frames: dict[str, int] = {}
     for index in range(manifest.num_shards):
@@ -50,6 +54,7 @@ def make_report(
             said = json.loads(row["attributes"] or "{}").get("import", {})
             repaired.add_json(said.get("repaired", {}))
             dropped.add_json(said.get("dropped", {}))
+            beside.add_json(said.get("beside", {}))
             boxes += said.get("boxes", 0)
             segmented += said.get("boxes_segmented", 0)
             if "frame" in said:
@@ -70,7 +75,9 @@ def make_report(
             "dropped": dropped.to_json(),
         },
         "boxes": {"without_masks": boxes, "segmented": segmented},
+        "beside": beside.to_json(),
         "categories": keepable(list(annotations.categories)),
+        "about": keepable(dict(annotations.about)),
     }
 
 

@@ -27,10 +27,11 @@ from sa_engine.dataset.sources.listing import (
 from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
-from sa_engine.formats.detect import Format, detect_format, open_annotations
+from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.fields import number
 from sa_engine.formats.frames import Frame, Orientation, exif_orientation
 from sa_engine.formats.reasons import Loss
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Annotated, Reading

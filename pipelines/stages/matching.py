@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sa_engine.dataset.sources.listing import SourceList
 from sa_engine.errors import UsageError
 from sa_engine.formats.base import AnnotationSource
+from sa_engine.formats.joined import JoinedSource
 from sa_engine.formats.names import Found, ImageNames
 from sa_engine.formats.readers.label_studio import LabelStudioSource
-from sa_engine.formats.reasons import Loss, Note, Repair
+from sa_engine.formats.reasons import EXPLANATIONS, Loss, Note, Repair
 from sa_engine.pipelines.stages.corrections import ProposalSet
 
 
@@ -35,27 +36,30 @@ def match(
 
     limit: only the first so many pictures of the result.
     """
-    names = ImageNames(listing)
+    subsets = frozenset(image.subset for image in annotations.images if image.subset)
+    names = ImageNames(listing, subsets)
     places: dict[int, list[int]] = {}
-    notes = []
+    notes: list[Note] = []
     for index, image in enumerate(annotations.images):
         found = names.find(image)
         if not isinstance(found, Found):
-            notes.append(Note(found, image.file_name, of_images=True))
-            lost = annotations.count(index)
-            if lost:
-                notes.append(Note(found, f"annotations of {image.file_name}", lost))
+            notes += _lost(annotations, index, found)
             continue
         notes += [Note(repair, image.file_name, of_images=True) for repair in found.repairs]
-        if found.position in places:
-            notes.append(Note(Repair.REPEATED_IMAGE, image.file_name, of_images=True))
         places.setdefault(found.position, []).append(index)
+    for position, fitting in list(places.items()):
+        kept = _of_one_image(annotations, fitting, names.name(position))
+        for index in fitting:
+            if index not in kept:
+                notes += _lost(annotations, index, Loss.IMAGE_SHARED)
+        for index in kept[1:]:
+            what = annotations.images[index].file_name
+            notes.append(Note(Repair.REPEATED_IMAGE, what, of_images=True))
+        places[position] = kept
+        if not kept:
+            del places[position]
     if not places:
-        example = f", {annotations.images[0].file_name!r} among them" if annotations.images else ""
-        raise UsageError(
-            f"none of the {len(annotations.images)} images of the annotations{example} is among "
-            f"the {len(names)} pictures given: give the folder that holds them with --images"
-        )
+        raise UsageError(_nothing_found(annotations, names))
     unlisted = len(names) - len(places)
     chosen = range(len(names)) if annotations.unlisted_are_empty else sorted(places)
     positions = chosen[:limit]
@@ -65,6 +69,52 @@ def match(
         for source, position in zip(sources, positions, strict=True)
     }
     return Matched(sources, indices, tuple(notes), unlisted)
+
+
+def _lost(annotations: AnnotationSource, index: int, reason: Loss) -> list[Note]:
+    """Notes on an image of the annotations that has no picture."""
+    name = annotations.images[index].file_name
+    notes = [Note(reason, name, of_images=True)]
+    lost = annotations.count(index)
+    return [*notes, Note(reason, f"annotations of {name}", lost)] if lost else notes
+
+
+def _of_one_image(
+    annotations: AnnotationSource, indices: Sequence[int], file_name: str
+) -> list[int]:
+    """Those of the images found in one file that are one image: masks of two are never joined.
+
+    Of images of several names, the one that is called as the file is; none if none is.
+    """
+    images = {index: annotations.images[index] for index in indices}
+    called = {index: (image.subset, image.file_name) for index, image in images.items()}
+    if len(set(called.values())) == 1:
+        return list(indices)
+    exact = [
+        index
+        for index, image in images.items()
+        if file_name in (image.file_name, f"{image.subset}/{image.file_name}")
+    ]
+    return exact if len({called[index] for index in exact}) == 1 else []
+
+
+def _nothing_found(annotations: AnnotationSource, names: ImageNames) -> str:
+    images = annotations.images
+    if not images:
+        reasons = {EXPLANATIONS[note.reason] for note in annotations.notes}
+        said = f" ({'; '.join(sorted(reasons))})" if reasons else ""
+        return f"the annotations speak of no image{said}: give a file that names its images"
+    for image in images:
+        if names.find(image) is Loss.IMAGE_AMBIGUOUS:
+            like = " and ".join(names.like(image)[:3])
+            return (
+                f"{image.file_name!r} of the annotations is ambiguous, for it may be {like}: give "
+                "the folder of the pictures that are meant with --images"
+            )
+    return (
+        f"none of the {len(images)} images of the annotations, {images[0].file_name!r} among them, "
+        f"is among the {len(names)} pictures given: give the folder that holds them with --images"
+    )
 
 
 def match_proposals(
@@ -93,7 +143,7 @@ def match_proposals(
         )
         if not image_ids:
             reason = Loss.NOT_EXPORTED
-        elif isinstance(annotations, LabelStudioSource) and not any(
+        elif isinstance(annotations, LabelStudioSource | JoinedSource) and not any(
             map(annotations.is_answered, places)
         ):
             reason = Loss.UNANSWERED

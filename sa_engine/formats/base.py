@@ -5,6 +5,7 @@ one of them when asked. Listing is cheap and holds no masks, so that a large fil
 at once and shards of images can be made in any order and by any process.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,12 +16,17 @@ from sa_engine.masks.rle import Rle
 
 Box = tuple[float, float, float, float]
 
+_IMAGE_SUFFIX = re.compile(
+    r"\.(jpe?g|jpe|jfif|png|webp|tiff?|bmp|dib|gif|avif|jp2|ppm|pgm|mpo|heic)$", re.IGNORECASE
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedMask:
     """One mask as a source has it, drawn in the frame that was asked for.
 
     name: what the source calls it, for messages.
+    regions: how many of the source's regions it was made of, from 1.
     repairs: what had to be changed.
     proposal_id: the mask of a proposed dataset that this one was exported as.
     The rest as in `MaskRecord`; stage and what follows it only where the source states them.
@@ -28,6 +34,7 @@ class ImportedMask:
 
     segmentation: Rle
     name: str
+    regions: int = 1
     repairs: tuple[Repair, ...] = ()
     category: str | None = None
     annotator: str | None = None
@@ -59,6 +66,7 @@ class ImportedBox:
 class ImportedImage:
     """All that a source says of one image.
 
+    notes: repairs, losses, and what is kept beside the masks (`Beside`).
     attributes: JSON values of the image that have no field of their own.
     """
 
@@ -75,11 +83,23 @@ class ListedImage:
     file_name: as the source writes it; it may be unsafe or of another machine.
     other_names: further names to look for, where the first may be mangled.
     any_ending: names without their ending, to look for when no whole name is found.
+    subset: the folder, or part of the data set, that the source says the image is in; images of one
+        name in two subsets are two images.
     """
 
     file_name: str
     other_names: tuple[str, ...] = ()
     any_ending: tuple[str, ...] = ()
+    subset: str | None = None
+
+
+def listed_image(
+    file_name: str, *other_names: str | None, subset: str | None = None
+) -> ListedImage:
+    """The image of a name as foreign files have it: with a suffix or without one."""
+    others = tuple(name for name in other_names if name and name != file_name)
+    bare = tuple(name for name in (file_name, *others) if not _IMAGE_SUFFIX.search(name))
+    return ListedImage(file_name, others, bare, subset)
 
 
 class AnnotationSource(Protocol):
@@ -101,6 +121,11 @@ class AnnotationSource(Protocol):
         ...
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What the source says of itself as a whole (licences, origin), as JSON values."""
+        ...
+
+    @property
     def image_folder(self) -> str | None:
         """Where the source's images lie by that format's custom, as `list_sources` takes it."""
         ...
@@ -115,7 +140,10 @@ class AnnotationSource(Protocol):
         ...
 
     def count(self, index: int) -> int:
-        """How many annotations image `index` has, sound or not; for images that cannot be read."""
+        """How many regions image `index` has, sound or not, of whatever kind.
+
+        As many come out of `read`: in masks, as boxes, and counted in losses.
+        """
         ...
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:

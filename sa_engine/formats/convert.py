@@ -12,12 +12,16 @@ from sa_engine.formats.base import (
     ImportedImage,
     ImportedMask,
 )
+from sa_engine.formats.fields import number
 from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, turn_mask
-from sa_engine.formats.reasons import Loss, Note, Repair, Tally
+from sa_engine.formats.reasons import Beside, Loss, Note, Repair, Tally
 from sa_engine.masks import rle
 
 PROPOSAL_ID = "proposal_id"
 """Attribute of a mask that came back from an annotation tool: the proposal it was exported as."""
+
+KEY_POINTS = "keypoints"
+"""Attribute of a mask or a box: its key points, as COCO writes them."""
 
 _STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
 """What annotations show when they are drawn in a frame that is not theirs."""
@@ -29,6 +33,7 @@ class Converted:
 
     boxes: those without a mask, in the upright picture.
     repaired, dropped: notes on its annotations.
+    beside: notes on what is kept beside the masks.
     frame: the frame that the annotations were in.
     exif: the picture's EXIF orientation, 1..8.
     attributes: of the image, as the source has them.
@@ -42,6 +47,7 @@ class Converted:
     frame: Frame
     exif: int
     attributes: Mapping[str, Any]
+    beside: tuple[Note, ...] = ()
     num_segmented: int = 0
 
     def image_attributes(self) -> dict[str, Any]:
@@ -51,6 +57,8 @@ class Converted:
             said["repaired"] = Tally(self.repaired).to_json()
         if self.dropped:
             said["dropped"] = Tally(self.dropped).to_json()
+        if self.beside:
+            said["beside"] = Tally(self.beside).to_json()
         if self.boxes:
             said["boxes"] = len(self.boxes)
         if self.num_segmented:
@@ -94,6 +102,7 @@ def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientati
         boxes=tuple(box for part in parts for box in part.boxes),
         repaired=tuple(note for part in parts for note in part.repaired),
         dropped=tuple(note for part in parts for note in part.dropped),
+        beside=tuple(note for part in parts for note in part.beside),
         frame=next((p.frame for p in parts if p.frame is not Frame.UPRIGHT), Frame.UPRIGHT),
         exif=picture.exif,
         attributes=attributes,
@@ -121,15 +130,18 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
         masks = tuple(replace(mask, repairs=(*mask.repairs, note)) for mask in masks)
     if frame is Frame.STORED:
         masks = tuple(_turned(mask, picture) for mask in masks)
-        boxes = tuple(
-            replace(box, box_xywh=turn_box(box.box_xywh, picture.exif, size_hw)) for box in boxes
-        )
-    notes = [*image.notes, *(Note(r, m.name) for m in masks for r in m.repairs)]
+        boxes = tuple(_turned_box(box, picture, size_hw) for box in boxes)
+    notes = [
+        *image.notes,
+        *(Note(repair, mask.name) for mask in masks for repair in mask.repairs),
+        *_key_point_notes((*masks, *boxes)),
+    ]
     return Converted(
         masks=to_records(masks),
         boxes=boxes,
         repaired=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Repair)),
         dropped=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Loss)),
+        beside=tuple(_named(n, file_name) for n in notes if isinstance(n.reason, Beside)),
         frame=frame,
         exif=picture.exif,
         attributes=image.attributes,
@@ -184,7 +196,48 @@ def _turned(mask: ImportedMask, picture: Orientation) -> ImportedMask:
         crop_box_xywh=None,
         point_coords_xy=(),
         prompt_box_xywh=None,
+        attributes=_turned_points(mask.attributes, picture, picture.stored_hw),
     )
+
+
+def _turned_box(box: ImportedBox, picture: Orientation, size_hw: tuple[int, int]) -> ImportedBox:
+    return replace(
+        box,
+        box_xywh=turn_box(box.box_xywh, picture.exif, size_hw),
+        attributes=_turned_points(box.attributes, picture, size_hw),
+    )
+
+
+def _turned_points(
+    attributes: Mapping[str, Any], picture: Orientation, size_hw: tuple[int, int]
+) -> Mapping[str, Any]:
+    """Attributes with COCO's key points turned: x, y, visibility of each, in whole pixels."""
+    points = _key_points(attributes)
+    if not points:
+        return attributes
+    turned: list[Any] = []
+    for x, y, visibility in points:
+        if visibility:
+            # A point is the pixel of that number, so it turns as a box of one pixel does.
+            x, y, _, _ = turn_box((x, y, 1, 1), picture.exif, size_hw)
+        turned += [x, y, visibility]
+    return {**attributes, KEY_POINTS: turned}
+
+
+def _key_points(attributes: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
+    """(x, y, visibility) of COCO's key points; empty if there are none or they are damaged."""
+    given = attributes.get(KEY_POINTS)
+    if not isinstance(given, list) or len(given) % 3 or any(number(v) is None for v in given):
+        return []
+    return list(zip(given[0::3], given[1::3], given[2::3], strict=True))
+
+
+def _key_point_notes(regions: Iterable[ImportedMask | ImportedBox]) -> list[Note]:
+    return [
+        Note(Beside.KEY_POINTS, region.name, count)
+        for region in regions
+        if (count := sum(v > 0 for _, _, v in _key_points(region.attributes)))
+    ]
 
 
 def _is_strange(image: ImportedImage) -> bool:

@@ -1,68 +1,57 @@
-"""Which format an annotation source has, and opening it."""
+"""Which format an annotation source has, told by all files of a folder, and opening it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
-from itertools import islice
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sa_engine.errors import AnnotationError, UsageError
 from sa_engine.formats.base import AnnotationSource
-from sa_engine.formats.codecs.jsonfile import JsonFile
-from sa_engine.formats.readers.bsds import BsdsSource
-from sa_engine.formats.readers.coco import CocoSource
-from sa_engine.formats.readers.cvat import CvatSource
-from sa_engine.formats.readers.datumaro import DatumaroSource
-from sa_engine.formats.readers.label_images import DavisSource, LabelImageSource, VocSource
-from sa_engine.formats.readers.label_studio import LabelStudioSource
-from sa_engine.formats.readers.labelme import LabelmeSource
-from sa_engine.formats.readers.sa1b import Sa1bSource
-from sa_engine.formats.readers.yolo import YoloSource
+from sa_engine.formats.joined import JoinedSource
+from sa_engine.formats.readers.label_images import map_files
+from sa_engine.formats.recognise import Finding, recognise
+from sa_engine.formats.registry import ONE_FILE, OPENERS, Format
 
-_HEAD_BYTES = 4096
-_LOOKED_AT = 2000
-"""Files of a folder that are looked at to tell its format."""
+_SAMPLES = 500
+"""Files of a suffix whose content is looked at, evenly spread over all of them."""
+
+_LOOKED_INTO = frozenset({".json", ".xml", ".txt", ".tar"})
+_BESIDE = frozenset({".yaml", ".yml", ".names", ".data"})
+"""Files that lie beside labels; they count where nothing else tells the format."""
+
+_OF_THE_SAME_IMAGES = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
+"""How COCO's files are called that lie beside `instances_*.json`."""
+
+_MOST_SHARE = 0.9
+"""Share of the files of a format with a file per image from which others do not count."""
 
 _TEXT_FILE = (
     "{path} is a text file, which says nothing of where its images lie: for YOLO give the data "
     "set's folder or its data.yaml, for other formats the annotation file or folder"
 )
+_NAMES = ", ".join(each.value for each in Format)
 
 
-class Format(StrEnum):
-    """The formats that can be imported, by their names on the command line."""
+@dataclass(slots=True)
+class Evidence:
+    """What a folder's files say of its format.
 
-    COCO = "coco"
-    LVIS = "lvis"
-    SA_1B = "sa-1b"
-    LABELME = "labelme"
-    CVAT = "cvat"
-    LABEL_STUDIO = "label-studio"
-    YOLO_SEG = "yolo-seg"
-    MASKS = "masks"
-    VOC = "voc"
-    DAVIS = "davis"
-    DATUMARO = "datumaro"
-    BSDS = "bsds"
+    files: of each format, those that are of it, by name.
+    suffixes: how many files there are of each.
+    hints: of files that look like annotations of a kind that is not read.
+    """
 
+    files: dict[Format, list[Path]] = field(default_factory=dict)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    hints: list[str] = field(default_factory=list)
 
-_OPENERS: Mapping[Format, Callable[[Path], AnnotationSource]] = {
-    Format.COCO: CocoSource,
-    Format.LVIS: CocoSource,
-    Format.SA_1B: Sa1bSource,
-    Format.LABELME: LabelmeSource,
-    Format.CVAT: CvatSource,
-    Format.LABEL_STUDIO: LabelStudioSource,
-    Format.YOLO_SEG: YoloSource,
-    Format.MASKS: LabelImageSource,
-    Format.VOC: VocSource,
-    Format.DAVIS: DavisSource,
-    Format.DATUMARO: DatumaroSource,
-    Format.BSDS: BsdsSource,
-}
-
-_ONE_FILE = frozenset({Format.COCO, Format.LVIS, Format.CVAT, Format.LABEL_STUDIO})
-"""Formats of a single file; a folder stands for the one such file in it."""
+    def add(self, path: Path, finding: Finding) -> None:
+        """Count a file."""
+        if finding.format is not None:
+            self.files.setdefault(finding.format, []).append(path)
+        elif finding.hint:
+            self.hints.append(f"{path.name} is {finding.hint}")
 
 
 def open_annotations(path: Path, kind: Format) -> AnnotationSource:
@@ -71,32 +60,117 @@ def open_annotations(path: Path, kind: Format) -> AnnotationSource:
     Raises UsageError if there is nothing, AnnotationError if it is not of that format.
     """
     _check_exists(path)
-    if kind in _ONE_FILE and path.is_dir():
-        ending = ".xml" if kind is Format.CVAT else ".json"
-        inside = sorted(path.glob(f"*{ending}"))
-        if len(inside) != 1:
-            raise UsageError(
-                f"{path} has {len(inside)} {ending} files: name the one that holds the annotations"
-            )
-        path = inside[0]
     if kind is Format.YOLO_SEG and path.suffix.lower() == ".txt":
         raise UsageError(_TEXT_FILE.format(path=path))
-    return _OPENERS[kind](path)
+    if kind not in ONE_FILE or not path.is_dir():
+        return OPENERS[kind](path)
+    found = weigh(path).files
+    kinds = {Format.COCO, Format.LVIS} if kind in (Format.COCO, Format.LVIS) else {kind}
+    files = sorted(file for each in kinds for file in found.get(each, ()))
+    if not files:
+        raise UsageError(
+            f"{path} has no {kind.value} file: name the one that holds the annotations"
+        )
+    chosen = files
+    if any(file.name.startswith("instances") for file in files):
+        chosen = [file for file in files if not file.name.startswith(_OF_THE_SAME_IMAGES)]
+    parts = {file: OPENERS[kind](file) for file in chosen}
+    _check_apart(path, parts)
+    passed_over = [file for file in files if file not in chosen]
+    if len(parts) == 1 and not passed_over:
+        return next(iter(parts.values()))
+    return JoinedSource(path, parts, passed_over)
 
 
 def detect_format(path: Path) -> Format:
     """The format of a file or folder, told by its files. UsageError if it cannot be told."""
     _check_exists(path)
-    try:
-        kind = _of_folder(path) if path.is_dir() else _of_file(path)
-    except AnnotationError as error:
-        raise UsageError(f"cannot tell the format of {path}: {error}") from error
-    if kind is None:
-        raise UsageError(
-            f"cannot tell the format of {path}: say it with --format "
-            f"({', '.join(each.value for each in Format)})"
-        )
-    return kind
+    if path.is_file():
+        if path.suffix.lower() == ".txt":
+            raise UsageError(_TEXT_FILE.format(path=path))
+        finding = recognise(path)
+        if finding.format is not None:
+            return finding.format
+        said = f": it is {finding.hint}" if finding.hint else ""
+        raise UsageError(f"cannot tell the format of {path}{said}: say it with --format ({_NAMES})")
+    by_form = _of_folders(path)
+    if by_form is not None:
+        return by_form
+    evidence = weigh(path)
+    kinds = _weighty(evidence)
+    if len(kinds) == 1:
+        return kinds[0]
+    raise UsageError(
+        f"cannot tell the format of {path}: {_seen(evidence)}: give the annotation file or its "
+        f"folder, or say it with --format ({_NAMES})"
+    )
+
+
+def weigh(path: Path) -> Evidence:
+    """What the files below a folder say of its format. Hidden ones are passed over."""
+    by_suffix: dict[str, list[Path]] = {}
+    for file in _files(path):
+        by_suffix.setdefault(file.suffix.lower(), []).append(file)
+    evidence = Evidence()
+    for suffix, files in by_suffix.items():
+        evidence.suffixes[suffix or "files without a suffix"] = len(files)
+        if suffix == ".mat":
+            evidence.files[Format.BSDS] = files
+        elif suffix in _LOOKED_INTO:
+            for file in _spread(files, _SAMPLES):
+                if file.name != "classes.txt":
+                    evidence.add(file, recognise(file))
+    for suffix in _BESIDE & by_suffix.keys() if not evidence.files else ():
+        for file in by_suffix[suffix]:
+            evidence.add(file, recognise(file))
+    if not evidence.files and ".png" in by_suffix:
+        pngs = [Path(file.path) for file in map_files(path)]
+        found = [recognise(file) for file in _spread(pngs, 20)]
+        if 2 * sum(each.format is Format.MASKS for each in found) > len(found):
+            evidence.files[Format.MASKS] = pngs
+        else:
+            evidence.hints += [f"{pngs[0].name} is {found[0].hint}"] if found[0].hint else []
+    return evidence
+
+
+def _of_folders(path: Path) -> Format | None:
+    """The formats that are told by the names of folders."""
+    for name in ("SegmentationObject", "SegmentationClass"):
+        if path.name == name or (path / name).is_dir():
+            return Format.VOC
+    annotations = path if path.name == "Annotations" else path / "Annotations"
+    if (annotations.parent / "JPEGImages").is_dir() and annotations.is_dir():
+        return Format.DAVIS if any(annotations.rglob("*.png")) else None
+    return None
+
+
+def _weighty(evidence: Evidence) -> list[Format]:
+    """The formats that the folder may be of."""
+    files = dict(evidence.files)
+    if Format.LVIS in files and Format.COCO in files:
+        files[Format.COCO] += files.pop(Format.LVIS)
+    if len(files) < 2:
+        return list(files)
+    total = sum(map(len, files.values()))
+    for kind, own in files.items():
+        others = {each for each in files if each is not kind}
+        # One file of these formats speaks of many images, so that numbers say nothing.
+        if kind not in ONE_FILE and not others & ONE_FILE and len(own) >= _MOST_SHARE * total:
+            return [kind]
+    return list(files)
+
+
+def _seen(evidence: Evidence) -> str:
+    """What was found, in words."""
+    if evidence.files:
+        found = [
+            f"{len(files)} of {kind.value} ({files[0].name}{', …' if len(files) > 1 else ''})"
+            for kind, files in evidence.files.items()
+        ]
+        return "it has files of several formats, " + " and ".join(found)
+    counts = [f"{count} {suffix}" for suffix, count in evidence.suffixes.most_common(4)]
+    seen = f"it has {', '.join(counts)}, none of a known format" if counts else "it has no files"
+    return "; ".join([seen, *evidence.hints[:2]])
 
 
 def _check_exists(path: Path) -> None:
@@ -104,90 +178,33 @@ def _check_exists(path: Path) -> None:
         raise UsageError(f"there is no {path}: give an existing file or folder")
 
 
-def _of_folder(path: Path) -> Format | None:
-    if path.name == "SegmentationObject" or (path / "SegmentationObject").is_dir():
-        return Format.VOC
-    if (path / "annotations").is_dir() and any((path / "annotations").glob("*.json")):
-        inner = {_of_json(file) for file in (path / "annotations").glob("*.json")}
-        return Format.DATUMARO if inner == {Format.DATUMARO} else None
-    endings = _endings(path)
-    if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir() and ".png" in endings:
-        return Format.DAVIS
-    if ".mat" in endings:
-        return Format.BSDS
-    if ".tar" in endings:
-        return Format.SA_1B
-    json_file, xml_file = endings.get(".json"), endings.get(".xml")
-    if json_file is not None:
-        return _of_json(json_file)
-    if xml_file is not None:
-        return _of_file(xml_file)
-    if ".yaml" in endings or ".yml" in endings or ".txt" in endings:
-        return Format.YOLO_SEG
-    return Format.MASKS if ".png" in endings else None
+def _check_apart(root: Path, parts: dict[Path, AnnotationSource]) -> None:
+    """Files that list the same images may be two states of one."""
+    seen: dict[tuple[Path, str | None, str], Path] = {}
+    for path, part in parts.items():
+        for image in part.images:
+            key = (path.parent, image.subset, image.file_name)
+            other = seen.setdefault(key, path)
+            if other != path:
+                names = " and ".join(each.relative_to(root).as_posix() for each in (other, path))
+                raise UsageError(
+                    f"{root} has several annotation files, and {names} both list "
+                    f"{image.file_name}: name the one that holds the annotations"
+                )
 
 
-def _of_file(path: Path) -> Format | None:
-    match path.suffix.lower():
-        case ".zip" | ".gz" | ".tgz" | ".7z":
-            raise UsageError(f"{path} is packed: unpack it and give the folder")
-        case ".json":
-            return _of_json(path)
-        case ".xml":
-            with path.open("rb") as file:
-                head = file.read(_HEAD_BYTES).replace(b"\0", b"")
-            return Format.CVAT if b"<annotations" in head else None
-        case ".mat":
-            return Format.BSDS
-        case ".tar":
-            return Format.SA_1B
-        case ".yaml" | ".yml":
-            return Format.YOLO_SEG
-        case ".txt":
-            raise UsageError(_TEXT_FILE.format(path=path))
-        case ".png":
-            return Format.MASKS
-    return None
-
-
-def _of_json(path: Path) -> Format | None:
-    """By the names of the outermost object's members; by the first element of an array."""
-    file = JsonFile(path)
-    if file.outermost() == "[":
-        first: Any = next((element.value for element in file.elements()), None)
-        return Format.LABEL_STUDIO if isinstance(first, dict) and "data" in first else None
-    keys: set[str] = set()
-    for element in file.elements():
-        keys.add(element.key)
-        if element.key == "shapes":
-            return Format.LABELME
-        if element.key == "items":
-            return Format.DATUMARO
-        if element.key == "image" and isinstance(element.value, dict):
-            return Format.SA_1B
-        if element.key == "images" and element.in_array and isinstance(element.value, dict):
-            is_lvis = "neg_category_ids" in element.value
-            return Format.LVIS if is_lvis else Format.COCO
-    return Format.COCO if {"images", "annotations"} & keys else None
-
-
-def _endings(path: Path) -> dict[str, Path]:
-    """Endings of the first files below a folder, each with a file that has it."""
-    found: dict[str, Path] = {}
-    for file in islice(_files(path), _LOOKED_AT):
-        found.setdefault(file.suffix.lower(), file)
-    return found
+def _spread(files: Sequence[Path], most: int) -> list[Path]:
+    step = max(1, len(files) / most)
+    return [files[int(place * step)] for place in range(min(most, len(files)))]
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Files below a folder in the order of their names, those nearest first."""
-    inner = []
-    for entry in sorted(path.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            inner.append(entry)
-        elif entry.is_file():
-            yield entry
-    for folder in inner:
-        yield from _files(folder)
+    """Files below a folder, sorted within each folder."""
+    try:
+        for folder, inner, names in os.walk(path):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield Path(folder) / name
+    except OSError as error:
+        raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error

@@ -27,9 +27,14 @@ class Found:
 
 
 class ImageNames:
-    """The names of an image folder's files, to look up names of annotations in."""
+    """The names of an image folder's files, to look up names of annotations in.
 
-    def __init__(self, listing: SourceList) -> None:
+    subsets: of all images that will be looked up. An image of a subset is looked for in the folders
+        of that name if there are any, and never in those of other subsets.
+    """
+
+    def __init__(self, listing: SourceList, subsets: frozenset[str] = frozenset()) -> None:
+        self._subsets = frozenset(subset.lower() for subset in subsets)
         self._names = [_inside_tar(label(name)) for name in listing.names.to_pylist()]
         self._by_name = {name: position for position, name in enumerate(self._names)}
 
@@ -49,24 +54,51 @@ class ImageNames:
             parts, is_unsafe = _parts(name)
             if not parts:
                 continue
-            position = self._look_up(parts, any_ending)
+            position = self._look_up(parts, any_ending, image.subset)
             if isinstance(position, int):
                 return Found(position, (Repair.UNSAFE_NAME,) if is_unsafe else ())
             if position is Loss.IMAGE_AMBIGUOUS:
                 found = position
         return found
 
-    def _look_up(self, parts: Sequence[str], any_ending: bool) -> int | Loss:
+    def name(self, position: int) -> str:
+        """The name of the file at a position of the listing."""
+        return self._names[position]
+
+    def like(self, image: ListedImage) -> list[str]:
+        """The names of files whose last part is an image's."""
+        for name in (image.file_name, *image.other_names):
+            parts, _ = _parts(name)
+            if parts and parts[-1] in self._by_last:
+                return [self._names[position] for position in self._by_last[parts[-1]]]
+        stems = [_parts(name)[0][-1:] for name in image.any_ending]
+        return [self._names[p] for stem in stems for s in stem for p in self._by_stem.get(s, ())]
+
+    def _look_up(self, parts: Sequence[str], any_ending: bool, subset: str | None) -> int | Loss:
         exact = None if any_ending else self._by_name.get("/".join(parts))
-        if exact is not None:
+        if exact is not None and self._may_hold(exact, subset):
             return exact
         index = self._by_stem if any_ending else self._by_last
-        candidates = index.get(parts[-1], [])
+        candidates = [p for p in index.get(parts[-1], []) if self._may_hold(p, subset)]
         shared = [self._shared_folders(position, parts) for position in candidates]
         best = [p for p, s in zip(candidates, shared, strict=True) if s == max(shared)]
         if len(best) == 1:
             return best[0]
         return Loss.IMAGE_AMBIGUOUS if best else Loss.IMAGE_MISSING
+
+    def _may_hold(self, position: int, subset: str | None) -> bool:
+        """Whether an image of a subset may be the file at a position."""
+        if subset is None:
+            return True
+        folders = {part.lower() for part in self._names[position].split("/")[:-1]}
+        wanted = subset.lower()
+        return wanted in folders if wanted in self._folders else not folders & self._subsets
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """The names of all folders, in lower case."""
+        paths = {name.rpartition("/")[0].lower() for name in self._names}
+        return frozenset(part for path in paths for part in path.split("/") if part)
 
     @cached_property
     def _by_last(self) -> dict[str, list[int]]:

@@ -38,6 +38,7 @@ class Loss(StrEnum):
     AMBIGUOUS_IMAGE_ID = "ambiguous-image-id"
     IMAGE_MISSING = "image-file-missing"
     IMAGE_AMBIGUOUS = "image-file-ambiguous"
+    IMAGE_SHARED = "image-file-shared"
     IMAGE_FAILED = "image-unreadable"
     UNSUPPORTED_SHAPE = "unsupported-shape"
     ROTATED_VIEW = "rotated-view"
@@ -46,8 +47,23 @@ class Loss(StrEnum):
     BAD_RECORD = "not-an-annotation"
     BAD_FILE = "bad-file"
     BOX_FAILED = "box-without-area"
+    UNKNOWN_SHAPE = "unknown-shape"
+    NO_SHAPE = "no-shape"
+    TRACK = "track-of-a-video"
+    DRAFT = "draft"
+    UNKNOWN_PICTURE = "picture-not-told"
+    NO_MAP = "not-a-map"
     NOT_EXPORTED = "never-exported"
     UNANSWERED = "unanswered"
+
+
+class Beside(StrEnum):
+    """What a source says beside its regions, and what is kept of it."""
+
+    TAGS = "tags"
+    CAPTIONS = "captions"
+    KEY_POINTS = "key-points"
+    FILES = "files-passed-over"
 
 
 class Lossy(StrEnum):
@@ -87,9 +103,16 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Loss.NO_FILE_NAME: "the image has no file name",
     Loss.AMBIGUOUS_IMAGE_ID: "several images share the id: whose annotations these are is unknown",
     Loss.IMAGE_MISSING: "no such file in the image folder",
-    Loss.IMAGE_AMBIGUOUS: "several files of that name in sub-folders of the image folder",
+    Loss.IMAGE_AMBIGUOUS: "several files of that name: give the folder of those meant (--images)",
+    Loss.IMAGE_SHARED: "several images of the annotations fit this file, none by its whole name",
     Loss.IMAGE_FAILED: "the image file could not be read",
     Loss.UNSUPPORTED_SHAPE: "points, lines, cuboids and the like have no area",
+    Loss.UNKNOWN_SHAPE: "a kind of region that this version does not read",
+    Loss.NO_SHAPE: "it has neither a mask nor a box",
+    Loss.TRACK: "a shape of a video's track: export the task as 'CVAT for images 1.1'",
+    Loss.DRAFT: "a draft that nobody has submitted",
+    Loss.UNKNOWN_PICTURE: "the task has several pictures, and nothing tells which one is meant",
+    Loss.NO_MAP: "a picture of many colours, which no list of colours explains, rather than a map",
     Loss.ROTATED_VIEW: "drawn on a view that the annotator had rotated",
     Loss.CANCELLED: "the annotator skipped or cancelled it",
     Loss.PREDICTION: "a model made it, and nobody took it over",
@@ -98,6 +121,10 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Loss.BOX_FAILED: "the box has no area inside the image, or the model found nothing in it",
     Loss.NOT_EXPORTED: "no such image among the proposals that were exported",
     Loss.UNANSWERED: "nobody has submitted an answer yet; its proposals stay undecided",
+    Beside.TAGS: "of whole images, kept as their attributes",
+    Beside.CAPTIONS: "of whole images, kept as their attributes",
+    Beside.KEY_POINTS: "kept as attributes of their masks, boxes or images",
+    Beside.FILES: "of the same images as the instances: captions, key points or panoptic maps",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
     Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts without width",
     Lossy.OVERLAPPED: "one object a pixel: pixels that a smaller mask has too went to that one",
@@ -117,7 +144,7 @@ class Note:
     count: how many annotations; or images, where whole images are meant.
     """
 
-    reason: Repair | Loss | Lossy
+    reason: Repair | Loss | Beside | Lossy
     what: str
     count: int = 1
     of_images: bool = False

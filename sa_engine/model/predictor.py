@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sa_engine.dataset.images.given import AnyImage, rgb_of
-from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.framing import (
     fitted_size,
     logits_at_full_size,
@@ -55,7 +54,7 @@ class Encoded:
     """An image that a predictor has taken up, to be taken up again at once; opaque to others."""
 
     size_hw: tuple[int, int]
-    embedding: ImageEmbedding
+    embedding_1CHW: Tensor
     context: ImageContext
 
 
@@ -82,9 +81,9 @@ class Predictor:
         return self.encoded.size_hw
 
     @property
-    def embedding(self) -> ImageEmbedding:
-        """The encoded image, to be kept for `set_embedding`."""
-        return self.encoded.embedding
+    def embedding(self) -> Tensor:
+        """The image's embedding, to be kept for `set_embedding`."""
+        return self.encoded.embedding_1CHW
 
     @property
     def encoded(self) -> Encoded:
@@ -111,16 +110,16 @@ class Predictor:
         self.set_embedding(embedding, (rgb_HW3.shape[0], rgb_HW3.shape[1]))
 
     @torch.inference_mode()
-    def set_embedding(self, embedding: ImageEmbedding, size_hw: tuple[int, int]) -> None:
+    def set_embedding(self, embedding_1CHW: Tensor, size_hw: tuple[int, int]) -> None:
         """Take up an image of (height, width) `size_hw` that was encoded before."""
-        embedding = embedding.to(self.sam.device)
+        embedding_1CHW = embedding_1CHW.to(self.sam.device)
         encoder = self.sam.prompt_encoder
         context = self.sam.mask_decoder.prepare(
-            embedding,
+            embedding_1CHW,
             encoder.image_pe(),
             shared_dense_1C11=encoder.no_mask_embed.weight[:, :, None, None],
         )
-        self._encoded = Encoded(size_hw, embedding, context)
+        self._encoded = Encoded(size_hw, embedding_1CHW, context)
 
     def predict(
         self,

@@ -78,7 +78,7 @@ def test_repairs_and_losses_are_said(sa_engine: Run, tmp_path: Path, coco: Path)
         "(such as a.png: annotation 10)",
         "images: 1 image",
         "  1 image-file-missing: no such file in the image folder (such as gone.png)",
-        "1 boxes have no mask: add --masks-from-boxes to let the model segment them",
+        "1 box has no mask: add --masks-from-boxes to let the model segment them",
         "named in dataset/import-report.json",
     ]
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from sa_engine.errors import AnnotationError, UsageError
 from sa_engine.formats.convert import convert
-from sa_engine.formats.detect import Format, detect_format, open_annotations
+from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.frames import Orientation
 from sa_engine.formats.reasons import Tally
+from sa_engine.formats.registry import Format
 from tests.formats.readers import (
     test_bsds,
     test_coco,

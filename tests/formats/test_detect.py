@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from sa_engine.errors import AnnotationError, UsageError
-from sa_engine.formats.detect import Format, detect_format, open_annotations
+from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.readers.coco import CocoSource
+from sa_engine.formats.registry import Format
 from tests.formats.readers import test_coco
 from tests.support.drawing import save_picture
 
@@ -22,11 +23,16 @@ def test_a_folder_with_one_annotation_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_several_annotation_files(tmp_path: Path) -> None:
-    test_coco.write(tmp_path)
+    content = test_coco.write(tmp_path).read_bytes()
     (tmp_path / "other.json").write_text("{}")
+    assert isinstance(open_annotations(tmp_path, Format.COCO), CocoSource)
 
-    with pytest.raises(UsageError, match=r"has 2 \.json files: name the one"):
+    # Two states of one data set: nobody can tell which is meant.
+    (tmp_path / "old.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"old\.json both list a\.png: name the one"):
         open_annotations(tmp_path, Format.COCO)
+    with pytest.raises(UsageError, match="has no cvat file: name the one"):
+        open_annotations(tmp_path, Format.CVAT)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ class Element:
     """A value met on the way through a file.
 
     key: the member of the outermost object that it belongs to; "" in an outermost array.
-    in_array: it is one element of an array, rather than the member's whole value.
+    in_array: it is one element of an array, rather than the member's whole value, which an empty
+        array is.
     """
 
     key: str
@@ -118,6 +119,10 @@ class JsonFile:
         if reader.peek():
             raise reader.error("expected the end of the file")
 
+    def whole(self) -> ByteSpan:
+        """Where the file's outermost value lies."""
+        return ByteSpan(self._start, self._size - (self._start if self._data is None else 0))
+
     def bytes(self, span: ByteSpan) -> bytes:
         """The file's bytes there; fewer only at its end."""
         if self._data is not None:
@@ -153,8 +158,10 @@ def parse_file(data: bytes) -> tuple[Any, bool]:
 
 
 def _array(reader: "_Reader", key: str) -> Iterator[Element]:
-    reader.take("[")
+    start = reader.take("[")
     more = reader.peek() != "]"
+    if not more and key:
+        yield Element(key, False, ByteSpan(start, reader.position + 1 - start), [], True)
     while more:
         value, span, was_utf8 = reader.value()
         yield Element(key, True, span, value, was_utf8)
@@ -197,10 +204,17 @@ class _Reader:
                 return ""
             self._extend(_WINDOW)
 
-    def take(self, character: str) -> None:
+    @property
+    def position(self) -> int:
+        """Offset in the file of what comes next."""
+        return self._base + self._position
+
+    def take(self, character: str) -> int:
+        """Pass over a character; its offset in the file."""
         if self.peek() != character:
             raise self.error(f"expected {character}")
         self._position += 1
+        return self.position - 1
 
     def goes_on(self, closing: str) -> bool:
         """After an element: whether another one follows."""

@@ -50,7 +50,8 @@ class BsdsSource(FilePerImage[Partitions]):
 
     def count(self, index: int) -> int:
         """Regions of all people."""
-        return sum(map(_num_regions, self.content(index) or ()))
+        partitions = self.content(index)
+        return 1 if partitions is None else sum(map(_num_regions, partitions))
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""

@@ -3,7 +3,7 @@
 Format: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ and the XML annotation
 format page. A `mask` is run lengths, row by row inside its tight box, background first. A box or an
 ellipse may be turned, clockwise in degrees about its centre. Shapes of one label and one `group_id`
-are one object.
+are one object; a box among them is that object's.
 
 The file is read twice by hardened parsers that refuse every DTD, and so every entity: once to find
 where each image's element lies, and then that element alone when its image is read.
@@ -25,9 +25,9 @@ from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import Box, ImportedImage, ListedImage
 from sa_engine.formats.codecs import geometry
 from sa_engine.formats.fields import ENGINE_KEYS, engine_fields, text, whole_size
-from sa_engine.formats.readers.cvat_scan import SHAPES, Scan
-from sa_engine.formats.readers.gather import Gatherer, Piece
-from sa_engine.formats.reasons import Loss, Note
+from sa_engine.formats.readers.cvat_scan import Scan
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
+from sa_engine.formats.reasons import Beside, Loss, Note
 
 _OWN_KEYS = frozenset(
     {"label", "points", "rle", "left", "top", "width", "height", "xtl", "ytl", "xbr", "ybr"}
@@ -35,7 +35,7 @@ _OWN_KEYS = frozenset(
 )
 _IMAGE_KEYS = frozenset({"name", "width", "height"})
 _ENGINE_NAMES = ENGINE_KEYS | {"annotator", "time_spent_s", "iscrowd"}
-_WITHOUT_AREA = frozenset({"polyline", "points", "cuboid", "skeleton"})
+WITHOUT_AREA = frozenset({"polyline", "points", "cuboid", "skeleton"})
 
 
 class CvatSource:
@@ -49,11 +49,11 @@ class CvatSource:
         self.images: Sequence[ListedImage] = scan.images
         self.categories: Sequence[Mapping[str, Any]] = [{"name": name} for name in scan.labels]
         self.notes: Sequence[Note] = (
-            [Note(Loss.UNSUPPORTED_SHAPE, "tracks of a video task", scan.num_tracks)]
-            if scan.num_tracks
+            [Note(Loss.TRACK, "tracks of a video task", scan.num_tracked)]
+            if scan.num_tracked
             else []
         )
-        if not scan.images and scan.num_tracks:
+        if not scan.images and scan.has_tracks:
             raise AnnotationError(
                 f"{path} is of a video task: export it as 'CVAT for images 1.1' instead"
             )
@@ -61,7 +61,8 @@ class CvatSource:
         self._spans = scan.spans
         self._counts = scan.counts
         self._data = scan.recoded
-        self._annotator = scan.annotator
+        self._annotators = scan.annotators
+        self.about: Mapping[str, Any] = {}
 
     @property
     def image_folder(self) -> str | None:
@@ -86,20 +87,21 @@ class CvatSource:
         gatherer = Gatherer(size_hw)
         image = self._element(index)
         if image is None:
-            for _ in range(self.count(index)):
-                gatherer.lose(Loss.BAD_RECORD, self.images[index].file_name)
+            gatherer.lose(Loss.BAD_RECORD, self.images[index].file_name, self.count(index))
             return gatherer.finish(attributes)
         tags = [text(child.get("label")) for child in image if child.tag == "tag"]
         if tags:
             attributes["tags"] = tags
+            gatherer.note(Beside.TAGS, "tags", len(tags))
         for shapes in _groups(image):
-            fields = self._fields(shapes[0])
-            if shapes[0].tag in _WITHOUT_AREA:
-                gatherer.lose(Loss.UNSUPPORTED_SHAPE, fields["name"])
-            elif len(shapes) == 1 and _is_plain_box(shapes[0]):
-                gatherer.add_box(fields, _box(shapes[0]))
-            else:
-                gatherer.add(fields, *(_piece(shape, size_hw) for shape in shapes))
+            fields = self._fields(shapes[0], self._annotators[index])
+            pieces = [_piece(shape, size_hw) for shape in shapes]
+            if len(shapes) > 1:
+                pieces = [
+                    BoxPiece(_box(shape)) if shape.tag == "box" else piece
+                    for shape, piece in zip(shapes, pieces, strict=True)
+                ]
+            gatherer.add(fields, *pieces)
         return gatherer.finish(attributes)
 
     def _element(self, index: int) -> Element | None:
@@ -116,13 +118,13 @@ class CvatSource:
             return None
         return element
 
-    def _fields(self, shape: Element) -> dict[str, Any]:
+    def _fields(self, shape: Element, annotator: str | None) -> dict[str, Any]:
         extra: dict[str, Any] = {k: v for k, v in shape.attrib.items() if k not in _OWN_KEYS}
         engine, is_crowd, named = _named_attributes(shape)
         if named:
             extra["attributes"] = named
-        if self._annotator is not None:
-            engine.setdefault("annotator", self._annotator)
+        if annotator is not None:
+            engine.setdefault("annotator", annotator)
         return {
             **engine,
             "name": f"{shape.tag} {shape.get('label')!r}",
@@ -136,12 +138,17 @@ def _groups(image: Element) -> list[list[Element]]:
     """The shapes of each object, in the order of their first shapes."""
     groups: dict[Any, list[Element]] = {}
     for position, shape in enumerate(image):
-        if shape.tag not in SHAPES:
+        if shape.tag == "tag":
             continue
         group = shape.get("group_id", "0")
-        joins = group not in ("", "0") and shape.tag in ("polygon", "mask", "ellipse")
+        joins = group not in ("", "0") and shape.tag in ("polygon", "mask", "ellipse", "box")
         groups.setdefault((shape.get("label"), group) if joins else position, []).append(shape)
-    return list(groups.values())
+    found: list[list[Element]] = []
+    for shapes in groups.values():
+        # Boxes alone are several objects that lie together.
+        together = any(shape.tag != "box" for shape in shapes)
+        found += [shapes] if together else [[shape] for shape in shapes]
+    return found
 
 
 def _named_attributes(shape: Element) -> tuple[dict[str, Any], bool, dict[str, str]]:
@@ -176,11 +183,16 @@ def _piece(shape: Element, size_hw: tuple[int, int]) -> Piece:
             cx, cy, rx, ry = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
             degrees = _number(shape, "rotation", 0.0)
             return geometry.ellipse((cx, cy), (rx, ry), degrees=degrees, size_hw=size_hw)
-        case _:
-            left, top, right, bottom = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
-            center, sides = ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
+        case "box":
             degrees = _number(shape, "rotation", 0.0)
+            box = _box(shape)
+            if box is None or degrees % 360 == 0:
+                return BoxPiece(box)
+            left, top, width, height = box
+            center, sides = (left + width / 2, top + height / 2), (width, height)
             return geometry.rotated_box(center, sides, degrees=degrees, size_hw=size_hw)
+        case _:
+            return Loss.UNSUPPORTED_SHAPE if shape.tag in WITHOUT_AREA else Loss.UNKNOWN_SHAPE
 
 
 def _polygon(shape: Element, size_hw: tuple[int, int]) -> Piece:
@@ -210,10 +222,6 @@ def _mask(shape: Element, size_hw: tuple[int, int]) -> Piece:
     if patch is None:
         return Loss.BAD_RLE
     return geometry.place(patch, (int(left), int(top)), size_hw)
-
-
-def _is_plain_box(shape: Element) -> bool:
-    return shape.tag == "box" and _number(shape, "rotation", 0.0) % 360 == 0
 
 
 def _box(shape: Element) -> Box | None:

@@ -1,27 +1,39 @@
 """A first pass over a CVAT file: what each image is called, and where its element lies.
 
-The parser refuses every DTD, and so every entity.
+Which image: `name`, and `subset` in a project's file, where names repeat; its annotator is the
+assignee of the task that `task_id` names, or of the file's only task or job. The parser refuses
+every DTD, and so every entity.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
 from sa_engine.dataset.folder.base import read_range
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.base import ListedImage
+from sa_engine.formats.base import ListedImage, listed_image
 from sa_engine.formats.codecs.jsonfile import ByteSpan
 from sa_engine.formats.fields import text
-
-SHAPES = frozenset(
-    {"polygon", "mask", "ellipse", "box", "polyline", "points", "cuboid", "skeleton"}
-)
 
 _CHUNK = 1 << 20
 
 
+@dataclass(slots=True)
+class _Task:
+    """What the head of the file says of a task or job."""
+
+    task_id: str | None = None
+    subset: str | None = None
+    assignee: str | None = None
+
+
 class Scan:
-    """A first pass: the head of every image and where its element lies."""
+    """A first pass: the head of every image and where its element lies.
+
+    counts: regions of each image, of whatever kind.
+    annotators: who each image was given to; None where that is not said.
+    """
 
     def __init__(self, path: Path) -> None:
         self.images: list[ListedImage] = []
@@ -29,20 +41,24 @@ class Scan:
         self.spans: list[ByteSpan | None] = []
         self.counts: list[int] = []
         self.labels: list[str] = []
-        self.annotator: str | None = None
-        self.num_tracks = 0
+        self.annotators: list[str | None] = []
+        self.has_tracks = False
+        self.num_tracked = 0
         self.recoded: bytes | None = None
         self._path = path
         self._open: list[str] = []
         self._text = ""
         self._start = -1
         self._ends: list[tuple[int, int]] = []
+        self._tasks: list[_Task] = []
+        self._task = _Task()
         try:
             self._encoding = _encoding_without_declaration(path)
             self._parse()
             if self._encoding not in ("utf-8", "us-ascii", "ascii"):
                 self._recode()
             self._measure()
+            self._name_images()
         except OSError as error:
             raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
         except (expat.ExpatError, LookupError, ValueError) as error:
@@ -87,14 +103,14 @@ class Scan:
         if depth == 1 and tag != "annotations":
             raise AnnotationError(f"{self._path} is not CVAT's: it begins with <{tag}>")
         if depth == 2 and tag == "image":
-            name = text(attributes.get("name")) or f"image {attributes.get('id')}"
-            self.images.append(ListedImage(name))
             self.heads.append(attributes)
             self.counts.append(0)
             self._start = self._parser.CurrentByteIndex
         elif depth == 2 and tag == "track":
-            self.num_tracks += 1
-        elif depth == 3 and self._open[1] == "image" and tag in SHAPES:
+            self.has_tracks = True
+        elif depth == 3 and self._open[1] == "track":
+            self.num_tracked += attributes.get("outside") != "1"
+        elif depth == 3 and self._open[1] == "image" and tag != "tag":
             self.counts[-1] += 1
 
     def _end(self, _tag: str) -> None:
@@ -103,10 +119,31 @@ class Scan:
         if path == ["image"]:
             self._ends.append((self._start, self._parser.CurrentByteIndex))
         elif path[:1] == ["meta"]:
-            if path[-2:] == ["label", "name"] and self._text.strip():
-                self.labels.append(self._text.strip())
-            elif path[-2:] == ["assignee", "username"] and self._text.strip():
-                self.annotator = self._text.strip()
+            self._end_of_head(path[1:], self._text.strip())
+
+    def _end_of_head(self, path: list[str], value: str) -> None:
+        match path:
+            case [*_, "label", "name"] if value:
+                self.labels.append(value)
+            case [*_, "task" | "job", "id"]:
+                self._task.task_id = value
+            case [*_, "task" | "job", "subset"]:
+                self._task.subset = value
+            case [*_, "task" | "job", "assignee", "username"]:
+                self._task.assignee = value
+            case [*_, "task" | "job"]:
+                self._tasks.append(self._task)
+                self._task = _Task()
+
+    def _name_images(self) -> None:
+        by_id = {task.task_id: task for task in self._tasks}
+        only = self._tasks[0] if len(self._tasks) == 1 else _Task()
+        for head in self.heads:
+            task = by_id.get(head["task_id"], _Task()) if "task_id" in head else only
+            name = text(head.get("name")) or f"image {head.get('id')}"
+            subset = text(head.get("subset")) or text(task.subset)
+            self.images.append(listed_image(name, subset=subset))
+            self.annotators.append(text(task.assignee))
 
     def _hear(self, part: str) -> None:
         if self._open[1:2] == ["meta"]:
@@ -136,8 +173,8 @@ class Scan:
         declaration = whole.index("?>") + 2 if whole.lstrip("\ufeff").startswith("<?xml") else 0
         whole = whole if declaration else whole.lstrip("\ufeff")
         recoded = b'<?xml version="1.0" encoding="utf-8"?>' + whole[declaration:].encode()
-        self.images, self.heads, self.counts, self.labels = [], [], [], []
-        self.num_tracks, self._ends = 0, []
+        self.heads, self.counts, self.labels, self._tasks = [], [], [], []
+        self.num_tracked, self._ends = 0, []
         self.recoded = recoded
         self._parse(recoded)
 

@@ -1,24 +1,32 @@
 """Datumaro: a JSON file per subset, with categories and the items' annotations.
 
 Format: the Datumaro documentation, "Datumaro format". A label is an index into the list of labels;
-annotations of one label and one `group` above 0 are one object; a mask's `rle` is COCO's.
+annotations of one label and one `group` above 0 are one object, a box among them that object's; a
+mask's `rle` is COCO's; CVAT turns a box by the attribute `rotation`, clockwise in degrees about its
+centre. Annotations of the types "label" and "caption" are of the whole image.
+
+Which image: the file's name is the subset, and `image.path` (or `media.path`, or the item's `id`
+without a suffix) the image in that subset's folder.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.base import ImportedImage, ListedImage
+from sa_engine.formats.base import ImportedImage, ListedImage, listed_image
 from sa_engine.formats.codecs import geometry
 from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import keepable, number, text, whole_size
 from sa_engine.formats.readers.folders import files_below
-from sa_engine.formats.readers.gather import Gatherer, Piece
-from sa_engine.formats.reasons import Loss, Note
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
+from sa_engine.formats.reasons import Beside, Loss, Note
 
 _OWN_KEYS = frozenset({"id", "type", "label_id", "points", "rle", "bbox", "group"})
-_AREAS = frozenset({"polygon", "mask", "ellipse", "bbox"})
+_JOINED = frozenset({"polygon", "mask", "ellipse", "bbox"})
+_WITHOUT_AREA = frozenset({"points", "polyline", "cuboid_2d", "cuboid_3d", "skeleton"})
+_OF_IMAGES = frozenset({"label", "caption"})
 
 
 class DatumaroSource:
@@ -38,6 +46,7 @@ class DatumaroSource:
         self.images: list[ListedImage] = []
         self.notes: list[Note] = []
         self.categories: list[Mapping[str, Any]] = []
+        self.about: Mapping[str, Any] = {}
         for file in files_below(annotations, (".json",)):
             self._index(Path(file.path))
 
@@ -62,19 +71,28 @@ class DatumaroSource:
         which, span = self._places[index]
         item, _ = self._files[which].value(span)
         gatherer = Gatherer(size_hw)
-        for members in _groups(item.get("annotations")):
+        attributes: dict[str, Any] = {
+            "file_name": self.images[index].file_name,
+            "subset": self._subsets[which],
+        }
+        attributes |= {"attributes": item.get("attr") or {}}
+        annotations = _annotations(item)
+        for members in _groups(annotations):
             first = members[0]
+            if not isinstance(first, dict):
+                gatherer.lose(Loss.BAD_RECORD, "an annotation")
+                continue
             name = f"annotation {first.get('id')} ({first.get('type')})"
             fields = self._fields(first, name, which)
-            if _kind(first) not in _AREAS:
-                gatherer.lose(Loss.UNSUPPORTED_SHAPE, name)
-            elif len(members) == 1 and first.get("type") == "bbox":
-                box = first.get("bbox")
-                gatherer.add_box(fields, geometry.box(box) if isinstance(box, list) else None)
-            else:
-                gatherer.add(fields, *(_piece(member, size_hw) for member in members))
-        known = {"file_name": self.images[index].file_name, "subset": self._subsets[which]}
-        return gatherer.finish(keepable({**known, "attributes": item.get("attr") or {}}))
+            gatherer.add(fields, *(_piece(m, size_hw, len(members) > 1) for m in members))
+        of_image = [a for a in annotations if isinstance(a, dict) and _kind(a) in _OF_IMAGES]
+        tags = [self._label(a, which) for a in of_image if _kind(a) == "label"]
+        captions = [a.get("caption") for a in of_image if _kind(a) == "caption"]
+        gatherer.note(Beside.TAGS, "labels", len(tags))
+        gatherer.note(Beside.CAPTIONS, "captions", len(captions))
+        attributes |= {"tags": tags} if tags else {}
+        attributes |= {"captions": captions} if captions else {}
+        return gatherer.finish(keepable(attributes))
 
     def _index(self, path: Path) -> None:
         file = JsonFile(path)
@@ -100,31 +118,33 @@ class DatumaroSource:
         if listed is None:
             what = f"item at byte {span.offset}"
             self.notes.append(Note(Loss.NO_FILE_NAME, what, of_images=True))
+            lost = sum(map(_is_region, _annotations(item))) if isinstance(item, dict) else 0
+            if lost:
+                self.notes.append(Note(Loss.NO_FILE_NAME, f"annotations of {what}", lost))
             return
-        given = item.get("annotations")
-        annotations = given if isinstance(given, list) else []
         size = _image(item).get("size")
         self.images.append(listed)
         self._places.append((which, span))
-        self._counts.append(sum(isinstance(a, dict) and _kind(a) in _AREAS for a in annotations))
+        self._counts.append(sum(_is_region(each) for each in _annotations(item)))
         self._sizes.append(
             whole_size(size[0], size[1]) if isinstance(size, list) and len(size) == 2 else None
         )
 
     def _fields(self, annotation: Mapping[str, Any], name: str, which: int) -> dict[str, Any]:
-        label = annotation.get("label_id")
-        names = self._labels[which]
-        known = isinstance(label, int) and 0 <= label < len(names)
         extra = {k: keepable(v) for k, v in annotation.items() if k not in _OWN_KEYS and v != {}}
         attributes = annotation.get("attributes")
         crowd = isinstance(attributes, dict) and attributes.get("is_crowd") in (1, True)
         group = {"group": annotation["group"]} if annotation.get("group") else {}
         return {
             "name": name,
-            "category": names[label] if known and isinstance(label, int) else None,
+            "category": self._label(annotation, which),
             "iscrowd": crowd,
             "attributes": {"source_id": keepable(annotation.get("id")), **keepable(group), **extra},
         }
+
+    def _label(self, annotation: Mapping[str, Any], which: int) -> str | None:
+        label, names = annotation.get("label_id"), self._labels[which]
+        return names[label] if isinstance(label, int) and 0 <= label < len(names) else None
 
 
 def _listed(item: Any, subset: str) -> ListedImage | None:
@@ -133,8 +153,17 @@ def _listed(item: Any, subset: str) -> ListedImage | None:
     path, item_id = text(_image(item).get("path")), text(item.get("id"))
     if path is None and item_id is None:
         return None
-    stems = (f"{subset}/{item_id}",) if item_id else ()
-    return ListedImage(path or item_id or "", (f"{subset}/{path}",) if path else (), stems)
+    stems = (item_id,) if item_id else ()
+    return replace(listed_image(path or item_id or "", subset=subset), any_ending=stems)
+
+
+def _annotations(item: Mapping[str, Any]) -> Sequence[Any]:
+    given = item.get("annotations")
+    return given if isinstance(given, list) else []
+
+
+def _is_region(annotation: Any) -> bool:
+    return not isinstance(annotation, dict) or _kind(annotation) not in _OF_IMAGES
 
 
 def _kind(annotation: Mapping[str, Any]) -> str:
@@ -160,23 +189,30 @@ def _label_names(categories: Mapping[str, Any]) -> list[str | None]:
     return [text(each.get("name")) if isinstance(each, dict) else None for each in labels]
 
 
-def _groups(annotations: Any) -> Sequence[list[Mapping[str, Any]]]:
+def _groups(annotations: Sequence[Any]) -> Sequence[list[Any]]:
     """The annotations of each object, in the order of their first."""
-    groups: dict[Any, list[Mapping[str, Any]]] = {}
-    for position, annotation in enumerate(annotations if isinstance(annotations, list) else ()):
-        if not isinstance(annotation, dict) or annotation.get("type") in ("label", "caption"):
+    groups: dict[Any, list[Any]] = {}
+    for position, annotation in enumerate(annotations):
+        if not _is_region(annotation):
             continue
-        group = annotation.get("group")
-        joins = (
-            isinstance(group, int) and group > 0 and annotation.get("type") in ("polygon", "mask")
-        )
-        key = (str(annotation.get("label_id")), group) if joins else position
+        key: Any = position
+        if isinstance(annotation, dict):
+            group = annotation.get("group")
+            if isinstance(group, int) and group > 0 and _kind(annotation) in _JOINED:
+                key = (str(annotation.get("label_id")), group)
         groups.setdefault(key, []).append(annotation)
-    return list(groups.values())
+    found: list[list[Any]] = []
+    for members in groups.values():
+        # Boxes alone are several objects that lie together.
+        together = any(not isinstance(m, dict) or _kind(m) != "bbox" for m in members)
+        found += [members] if together else [[member] for member in members]
+    return found
 
 
-def _piece(annotation: Mapping[str, Any], size_hw: tuple[int, int]) -> Piece:
-    match annotation.get("type"):
+def _piece(annotation: Mapping[str, Any], size_hw: tuple[int, int], is_of_group: bool) -> Piece:
+    match _kind(annotation):
+        case "bbox":
+            return _box(annotation, size_hw, is_of_group)
         case "polygon":
             points = annotation.get("points")
             return (
@@ -198,8 +234,19 @@ def _piece(annotation: Mapping[str, Any], size_hw: tuple[int, int]) -> Piece:
                 ((right - left) / 2, (bottom - top) / 2),
             )
             return geometry.ellipse(center, radii, degrees=0, size_hw=size_hw)
-        case _:
-            return Loss.UNSUPPORTED_SHAPE
+        case kind:
+            return Loss.UNSUPPORTED_SHAPE if kind in _WITHOUT_AREA else Loss.UNKNOWN_SHAPE
+
+
+def _box(annotation: Mapping[str, Any], size_hw: tuple[int, int], is_of_group: bool) -> Piece:
+    given, attributes = annotation.get("bbox"), annotation.get("attributes")
+    box = geometry.box(given) if isinstance(given, list) else None
+    degrees = number(attributes.get("rotation")) if isinstance(attributes, dict) else None
+    if box is None or is_of_group or not (degrees or 0) % 360:
+        return BoxPiece(box)
+    x, y, width, height = box
+    center = (x + width / 2, y + height / 2)
+    return geometry.rotated_box(center, (width, height), degrees=degrees or 0, size_hw=size_hw)
 
 
 def _numbers(values: Any, count: int) -> list[float] | None:

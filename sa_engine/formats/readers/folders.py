@@ -34,6 +34,14 @@ class AnnotationFile:
     offset: int | None = None
     size: int | None = None
 
+    def read_head(self, size: int) -> bytes:
+        """Its first bytes, at most `size`. AnnotationError if they cannot be read."""
+        size = size if self.size is None else min(size, self.size)
+        try:
+            return read_range(self.path, self.offset or 0, size)
+        except OSError as error:
+            raise AnnotationError(f"cannot read {self.name}: {error.strerror or error}") from error
+
     def read(self) -> bytes:
         """Its bytes. AnnotationError if they cannot be read."""
         try:
@@ -99,6 +107,7 @@ class FilePerImage(ABC, Generic[T]):
         self._recent: tuple[int, T | None] = (-1, None)
         self.notes: Sequence[Note] = ()
         self.categories: Sequence[Mapping[str, Any]] = ()
+        self.about: Mapping[str, Any] = {}
 
     @abstractmethod
     def parse(self, data: bytes) -> T:
@@ -117,7 +126,7 @@ class FilePerImage(ABC, Generic[T]):
         return self._recent[1]
 
     def unreadable(self, index: int) -> ImportedImage:
-        """What `read` gives for a file that cannot be read."""
+        """What `read` gives for a file that cannot be read: it counts as one region."""
         return ImportedImage(notes=(Note(Loss.BAD_FILE, self._files[index].name),))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,14 +12,23 @@ from sa_engine.formats.base import (
 )
 from sa_engine.formats.codecs import geometry
 from sa_engine.formats.codecs.geometry import Mended, Shape
-from sa_engine.formats.reasons import Loss, Note, Repair
+from sa_engine.formats.reasons import Beside, Loss, Note
 from sa_engine.masks.rle import Rle, union
 
 Fields = Mapping[str, Any]
 """Fields of `ImportedMask` but its segmentation; "name" among them."""
 
-Piece = Shape | Mended | Loss
-"""A shape that is yet to be filled, a mask, or why there is neither."""
+
+@dataclass(frozen=True, slots=True)
+class BoxPiece:
+    """A box, (x, y, width, height) in pixels, of an object that may have a mask; None if it is
+    damaged."""
+
+    box_xywh: Box | None
+
+
+Piece = Shape | Mended | BoxPiece | Loss
+"""A region: a shape that is yet to be filled, a mask, a box, or why there is none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,67 +38,87 @@ class _Entry:
 
 
 class Gatherer:
-    """Takes the annotations of one picture of (height, width) pixels."""
+    """Takes the annotations of one picture of (height, width) pixels.
+
+    Each piece that is given comes out: in a mask, as a box, or as a loss.
+    """
 
     def __init__(self, size_hw: tuple[int, int]) -> None:
         self.size_hw = size_hw
         self._entries: list[_Entry] = []
-        self._boxes: list[ImportedBox] = []
         self._notes: list[Note] = []
 
     def add(self, fields: Fields, *pieces: Piece) -> None:
-        """One mask, the union of its pieces; pieces that are lost leave the others as they are."""
+        """One object: its mask is the union of its pieces; those that are lost leave the others.
+
+        Boxes are the mask's own if there is a mask, and boxes without a mask otherwise.
+        """
         self._entries.append(_Entry(fields, pieces))
 
     def add_box(self, fields: Fields, box_xywh: Box | None) -> None:
-        """A box without a mask; None if it is none."""
-        if box_xywh is None:
-            self.lose(Loss.BAD_SHAPE, fields["name"])
-            return
-        kept = ("name", "category", "annotator", "attributes")
-        self._boxes.append(
-            ImportedBox(box_xywh=box_xywh, **{k: fields[k] for k in kept if k in fields})
-        )
+        """A box without a mask; None if it is damaged."""
+        self.add(fields, BoxPiece(box_xywh))
 
-    def lose(self, loss: Loss, name: str) -> None:
-        """An annotation that cannot be taken."""
-        self._notes.append(Note(loss, name))
+    def lose(self, loss: Loss, name: str, count: int = 1) -> None:
+        """Regions that cannot be taken."""
+        if count:
+            self._notes.append(Note(loss, name, count))
+
+    def note(self, beside: Beside, name: str, count: int) -> None:
+        """What is kept beside the regions."""
+        if count:
+            self._notes.append(Note(beside, name, count))
 
     def finish(self, attributes: Mapping[str, Any] | None = None) -> ImportedImage:
         """Everything that was taken. attributes: of the image."""
         shapes = [p for entry in self._entries for p in entry.pieces if isinstance(p, Shape)]
         filled = iter(geometry.fill(shapes, self.size_hw))
-        masks = []
+        masks: list[ImportedMask] = []
+        boxes: list[ImportedBox] = []
         for entry in self._entries:
-            found = [
-                _after_filling(p, next(filled)) if isinstance(p, Shape) else p for p in entry.pieces
-            ]
-            kept = [piece for piece in found if not isinstance(piece, Loss)]
-            if not kept:
-                losses = [piece for piece in found if isinstance(piece, Loss)]
-                self.lose(losses[0] if losses else Loss.EMPTY, entry.fields["name"])
+            drawn: list[Mended] = []
+            own_boxes: list[Box | None] = []
+            for piece in entry.pieces or (Loss.EMPTY,):
+                found = _after_filling(piece, next(filled)) if isinstance(piece, Shape) else piece
+                if isinstance(found, Loss):
+                    self.lose(found, entry.fields["name"])
+                elif isinstance(found, BoxPiece):
+                    own_boxes.append(found.box_xywh)
+                else:
+                    drawn.append(found)
+            if drawn:
+                masks.append(_mask(entry.fields, drawn, len(drawn) + len(own_boxes)))
                 continue
-            if len(found) == 1 and not kept[0][1]:
-                masks.append(ImportedMask(segmentation=kept[0][0], **entry.fields))
-                continue
-            repairs = {*entry.fields.get("repairs", ()), *(r for _, own in kept for r in own)}
-            if len(kept) < len(found):
-                repairs.add(Repair.RING_LEFT_OUT)
-            masks.append(
-                ImportedMask(
-                    **{
-                        **entry.fields,
-                        "segmentation": _union([mask for mask, _ in kept]),
-                        "repairs": tuple(sorted(repairs)),
-                    }
-                )
-            )
+            for box in own_boxes:
+                if box is None:
+                    self.lose(Loss.BAD_SHAPE, entry.fields["name"])
+                else:
+                    boxes.append(_box(entry.fields, box))
         return ImportedImage(
             masks=tuple(masks),
-            boxes=tuple(self._boxes),
+            boxes=tuple(boxes),
             notes=tuple(self._notes),
             attributes=attributes or {},
         )
+
+
+def _mask(fields: Fields, drawn: Sequence[Mended], regions: int) -> ImportedMask:
+    if len(drawn) == 1 and not drawn[0][1]:
+        return ImportedMask(segmentation=drawn[0][0], regions=regions, **fields)
+    repairs = {*fields.get("repairs", ()), *(repair for _, own in drawn for repair in own)}
+    return ImportedMask(
+        **{
+            **fields,
+            "segmentation": _union([mask for mask, _ in drawn]),
+            "regions": regions,
+            "repairs": tuple(sorted(repairs)),
+        }
+    )
+
+
+def _box(fields: Fields, box_xywh: Box) -> ImportedBox:
+    kept = ("name", "category", "annotator", "attributes")
+    return ImportedBox(box_xywh=box_xywh, **{k: fields[k] for k in kept if k in fields})
 
 
 def _after_filling(shape: Shape, filled: Rle | Loss) -> Mended | Loss:

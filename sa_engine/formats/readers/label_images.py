@@ -1,15 +1,17 @@
-"""Masks as pictures: PNG instance maps, PASCAL VOC and DAVIS.
+"""Masks as pictures: PNG maps of objects or classes.
 
 A pixel's value is the number of the object that it belongs to, 0 is background. Files keep their
-palette indices; the palette's colours mean nothing here. 255 is void in VOC and DAVIS (unlabelled
-pixels along the outlines), and in 8-bit maps of other origin too, unless the numbers run up to it
-or it is the only one, as in binary masks.
+palette indices; the palette's colours mean nothing here. 255 is void (unlabelled pixels along the
+outlines) in 8-bit maps, unless the numbers run up to it or it is the only one, as in binary masks.
+In a map of colours each colour is an object, or the class that a list of colours says it is of
+(see `colour_maps`).
 
-Formats: "The PASCAL Visual Object Classes Challenge 2012 Development Kit", section 3.5; the DAVIS
-2017 data set's `Annotations/<size>/<sequence>/<frame>.png`.
+Which image: the one of the map's name; of CamVid's `<subset>annot/` the one in `<subset>/`, of
+Cityscapes' `<name>_gtFine_instanceIds.png` `<name>_leftImg8bit`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,91 +21,114 @@ from numpy.typing import NDArray
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ImportedImage, ImportedMask, ListedImage
 from sa_engine.formats.codecs import labelmaps, png
-from sa_engine.formats.readers.folders import FilePerImage, files_below, stem
+from sa_engine.formats.codecs.colour_maps import number_colours, read_list
+from sa_engine.formats.readers.folders import AnnotationFile, FilePerImage, files_below, stem
 from sa_engine.formats.reasons import Loss, Note, Repair
 
 VOID = 255
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
-"""PASCAL VOC's classes, numbered from 1."""
 
-LabelMap = NDArray[Any]
+@dataclass(frozen=True, slots=True)
+class ObjectMap:
+    """A map's numbers, (H, W); None if it is a picture of many colours and no map.
+
+    colours: of each number, as "#rrggbb"; empty for maps of numbers.
+    """
+
+    numbers: NDArray[Any] | None
+    colours: Mapping[int, str] = field(default_factory=dict)
 
 
-class LabelImageSource(FilePerImage[LabelMap]):
-    """A folder of PNG instance maps, one per picture and named like it. See `AnnotationSource`."""
+class LabelImageSource(FilePerImage[ObjectMap]):
+    """A folder of PNG maps, one per picture and named like it. See `AnnotationSource`."""
+
+    _void_is_documented = False
 
     def __init__(self, path: Path) -> None:
-        if (path / "masks").is_dir():
-            # Else the pictures beside them, which may be PNGs too, would be taken for maps.
-            path = path / "masks"
-        super().__init__(files_below(path, (".png",)))
+        given = path
+        super().__init__(map_files(path))
+        path = _folder_of_maps(path)
         self._root = path if path.is_dir() else path.parent
-        self.images = [ListedImage(f.name, any_ending=(stem(f.name),)) for f in self._files]
+        self._list = read_list(self._root, self._root.parent, given)
+        self.categories = [
+            {"id": number, "name": name} for number, name in sorted(self._list.names.items())
+        ]
+        self.images = [_listed(file.name) for file in self._files]
 
     @property
     def image_folder(self) -> str | None:
-        """`images` beside the folder of maps."""
+        """`images` beside the folder of maps, or the folder that has maps and images in its own."""
+        if any(_is_beside_images(file.name) for file in self._files):
+            return str(self._root)
         beside = self._root.parent / "images"
         return str(beside) if beside.is_dir() else None
 
     def size_hw(self, index: int) -> tuple[int, int] | None:
         """The map's own size."""
-        labels = self.content(index)
-        if labels is None:
+        content = self.content(index)
+        if content is None or content.numbers is None:
             return None
-        height, width = labels.shape
+        height, width = content.numbers.shape
         return height, width
 
     def count(self, index: int) -> int:
         """Objects of the map."""
-        labels = self.content(index)
-        if labels is None:
-            return 0
-        values = np.unique(labels)
-        void = self._void(values, labels)
+        content = self.content(index)
+        if content is None or content.numbers is None:
+            return 1
+        values = np.unique(content.numbers)
+        void = self._void(values, content)
         return int(np.count_nonzero((values != 0) & (values != void)))
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
-        labels = self.content(index)
-        if labels is None:
+        content = self.content(index)
+        if content is None:
             return self.unreadable(index)
         attributes = self._image_attributes(index)
-        if labels.shape != size_hw:
-            note = Note(Loss.IMAGE_SIZE, self._files[index].name, self.count(index))
+        name = self._files[index].name
+        if content.numbers is None:
+            return ImportedImage(notes=(Note(Loss.NO_MAP, name),), attributes=attributes)
+        if content.numbers.shape != size_hw:
+            note = Note(Loss.IMAGE_SIZE, name, self.count(index))
             return ImportedImage(notes=(note,) if note.count else (), attributes=attributes)
-        void = self._void(np.unique(labels), labels)
+        void = self._void(np.unique(content.numbers), content)
         notes: list[Note] = []
         masks: list[ImportedMask] = []
-        for label, mask in labelmaps.split(labels):
+        for label, mask in labelmaps.split(content.numbers):
             if label == void:
                 attributes["void"] = mask.to_coco()
                 if not self._void_is_documented:
-                    notes.append(Note(Repair.VOID_255, self._files[index].name))
+                    notes.append(Note(Repair.VOID_255, name))
                 continue
-            name = f"object {label}"
-            attributed: dict[str, Any] = {"object": label}
-            masks.append(ImportedMask(segmentation=mask, name=name, attributes=attributed))
-        masks = self._with_classes(index, labels, masks)
+            masks.append(
+                ImportedMask(
+                    segmentation=mask, name=f"object {label}", **self._fields(label, content)
+                )
+            )
+        masks = self._with_classes(index, content.numbers, masks)
         return ImportedImage(masks=tuple(masks), notes=tuple(notes), attributes=attributes)
 
-    def parse(self, data: bytes) -> LabelMap:
-        """The values of a PNG."""
-        labels = png.read(data)
-        if not labels.size:
-            raise AnnotationError("it has no pixels")
-        return labels
+    def parse(self, data: bytes) -> ObjectMap:
+        """The numbers of a PNG, or of its colours."""
+        return read_map(data, self._numbers_of_colours())
 
-    _void_is_documented = False
+    def _numbers_of_colours(self) -> Mapping[int, int]:
+        return self._list.numbers
 
-    def _void(self, values: NDArray[Any], labels: LabelMap) -> int | None:
+    def _fields(self, label: int, content: ObjectMap) -> dict[str, Any]:
+        if not content.colours:
+            return {"attributes": {"object": label}}
+        colour = {"colour": content.colours[label]} if label in content.colours else {}
+        if label in self._list.names:
+            attributes = {"category_id": label, **colour}
+            return {"category": self._list.names[label], "attributes": attributes}
+        repairs = (Repair.UNKNOWN_CATEGORY,) if self._list.names else ()
+        return {"repairs": repairs, "attributes": {"object": label, **colour}}
+
+    def _void(self, values: NDArray[Any], content: ObjectMap) -> int | None:
         """The value of unlabelled pixels; None if there are none."""
-        if labels.dtype != np.uint8 or VOID not in values:
+        if not is_of_8_bits(content) or content.colours or VOID not in values:
             return None
         alone = set(values.tolist()) <= {0, VOID}
         return None if alone or VOID - 1 in values else VOID
@@ -114,104 +139,58 @@ class LabelImageSource(FilePerImage[LabelMap]):
     def _with_classes(
         self,
         index: int,  # noqa: ARG002 - for formats that know more
-        labels: LabelMap,  # noqa: ARG002
+        numbers_HW: NDArray[Any],  # noqa: ARG002
         masks: list[ImportedMask],
     ) -> list[ImportedMask]:
         return masks
 
 
-class VocSource(LabelImageSource):
-    """A PASCAL VOC folder: `SegmentationObject`, and `SegmentationClass` where it is there."""
+def read_map(data: bytes, numbers: Mapping[int, int]) -> ObjectMap:
+    """A PNG map. AnnotationError if it cannot be read.
 
-    _void_is_documented = True
-
-    def __init__(self, path: Path) -> None:
-        root = path.parent if path.name == "SegmentationObject" else path
-        if not (root / "SegmentationObject").is_dir():
-            raise AnnotationError(f"{path} has no folder SegmentationObject")
-        super().__init__(root / "SegmentationObject")
-        self._voc = root
-        self._names = _voc_names(root)
-        self.categories: Sequence[Mapping[str, Any]] = [
-            {"id": number, "name": name} for number, name in sorted(self._names.items())
-        ]
-
-    @property
-    def image_folder(self) -> str | None:
-        """`JPEGImages`."""
-        return str(self._voc / "JPEGImages")
-
-    def _void(self, values: NDArray[Any], labels: LabelMap) -> int | None:
-        return VOID if labels.dtype == np.uint8 and VOID in values else None
-
-    def _with_classes(
-        self, index: int, labels: LabelMap, masks: list[ImportedMask]
-    ) -> list[ImportedMask]:
-        """Each object's class is the one that most of its pixels have."""
-        path = self._voc / "SegmentationClass" / self._files[index].name
-        try:
-            classes = self.parse(path.read_bytes())
-        except (OSError, AnnotationError):
-            return masks
-        if classes.shape != labels.shape:
-            return masks
-        num_classes = int(classes.max()) + 1
-        pairs = labels.astype(np.int64) * num_classes + classes
-        votes: dict[int, tuple[int, int]] = {}
-        for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True):
-            label, class_number = divmod(int(pair), num_classes)
-            if class_number not in (0, VOID) and int(count) > votes.get(label, (0, 0))[0]:
-                votes[label] = (int(count), class_number)
-        return [_classified(mask, votes, self._names) for mask in masks]
+    numbers: of packed colours, where it is a map of colours.
+    """
+    if not png.are_colours(data):
+        found = png.read(data)
+        if not found.size:
+            raise AnnotationError("it has no pixels")
+        return ObjectMap(found)
+    numbered = number_colours(png.read_colours(data), numbers)
+    return ObjectMap(None) if numbered is None else ObjectMap(*numbered)
 
 
-class DavisSource(LabelImageSource):
-    """A DAVIS folder: `Annotations` with a folder per sequence, and `JPEGImages`."""
-
-    _void_is_documented = True
-
-    def __init__(self, path: Path) -> None:
-        root = path.parent if path.name == "Annotations" else path
-        if not (root / "Annotations").is_dir():
-            raise AnnotationError(f"{path} has no folder Annotations")
-        super().__init__(root / "Annotations")
-        self._davis = root
-
-    @property
-    def image_folder(self) -> str | None:
-        """`JPEGImages`."""
-        return str(self._davis / "JPEGImages")
-
-    def _void(self, values: NDArray[Any], labels: LabelMap) -> int | None:
-        # DAVIS 2016 has one object, written as 255.
-        alone = set(values.tolist()) <= {0, VOID}
-        return VOID if labels.dtype == np.uint8 and VOID in values and not alone else None
-
-    def _image_attributes(self, index: int) -> dict[str, Any]:
-        folders = self._files[index].name.split("/")[:-1]
-        sequence = {"sequence": folders[-1]} if folders else {}
-        return {**super()._image_attributes(index), **sequence}
+def is_of_8_bits(content: ObjectMap) -> bool:
+    """Whether a map's numbers end at 255, so that this may be void."""
+    return content.numbers is not None and content.numbers.dtype == np.uint8
 
 
-def _classified(
-    mask: ImportedMask, votes: Mapping[int, tuple[int, int]], names: Mapping[int, str]
-) -> ImportedMask:
-    number = votes.get(mask.attributes["object"], (0, 0))[1]
-    if not number:
-        return mask
-    return ImportedMask(
-        segmentation=mask.segmentation,
-        name=mask.name,
-        category=names.get(number, str(number)),
-        attributes={**mask.attributes, "category_id": number},
-    )
+_CITYSCAPES = "_gtFine_instanceIds"
 
 
-def _voc_names(root: Path) -> dict[int, str]:
-    """Class names by number: of `labelmap.txt` where other tools wrote one, else VOC's own."""
-    file = root / "labelmap.txt"
-    if not file.is_file():
-        return dict(enumerate(VOC_CLASSES, start=1))
-    lines = file.read_text("utf-8", "replace").splitlines()
-    names = [line.split(":")[0].strip() for line in lines if line.strip() and line[0] != "#"]
-    return {number: name for number, name in enumerate(names) if number and name}
+def map_files(path: Path) -> list[AnnotationFile]:
+    """The maps among the PNGs, where a data set's custom tells them from images and other maps."""
+    found = files_below(_folder_of_maps(path), (".png",))
+    cityscapes = [file for file in found if stem(file.name).endswith(_CITYSCAPES)]
+    return cityscapes or [file for file in found if _is_beside_images(file.name)] or found
+
+
+def _folder_of_maps(path: Path) -> Path:
+    # Else the pictures beside them, which may be PNGs too, would be taken for maps.
+    return path / "masks" if (path / "masks").is_dir() else path
+
+
+def _is_beside_images(name: str) -> bool:
+    """Whether a map lies in KITTI's or CamVid's folder of maps, beside one of images."""
+    parts = name.split("/")[:-1]
+    return "instance" in parts or any(part.endswith("annot") for part in parts)
+
+
+def _listed(name: str) -> ListedImage:
+    *folders, last = stem(name).split("/")
+    folders = [part.removesuffix("annot") or part for part in folders]
+    if "instance" in folders:
+        folders[folders.index("instance")] = "image_2"
+    if last.endswith(_CITYSCAPES):
+        last = last.removesuffix(_CITYSCAPES) + "_leftImg8bit"
+    plain = "/".join((*folders, last))
+    return ListedImage(plain + ".png", any_ending=(plain,))

@@ -1,7 +1,11 @@
 """labelme: a JSON file per image with the shapes that were drawn on it.
 
-Format: the labelme project (`LabelFile`). Shapes of one label and one `group_id` are one object. A
-`mask` is a PNG, base64, placed by its box. `imagePath` may have backslashes or be absolute.
+Format: the labelme project (`LabelFile`), and X-AnyLabeling's additions. Shapes of one label and
+one `group_id` are one object, a rectangle among them that object's box. A `mask` is a PNG, base64,
+placed by its box.
+
+Which image: `imagePath`, relative to the file, with backslashes or absolute at times; else the
+image of the file's own name.
 """
 
 import base64
@@ -23,11 +27,14 @@ from sa_engine.formats.readers.folders import (
     json_object,
     stem,
 )
-from sa_engine.formats.readers.gather import Gatherer, Piece
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
 from sa_engine.formats.reasons import Loss, Note
 
 _IMAGE_PATH = re.compile(rb'"imagePath"\s*:\s*("(?:[^"\\]|\\.)*")')
 _OWN_KEYS = frozenset({"label", "points", "shape_type", "mask", "iscrowd"})
+_POLYGONS = frozenset({"polygon", "rotation", "oriented_rectangle", "quadrilateral"})
+_JOINED = _POLYGONS | {"circle", "mask", "rectangle"}
+_WITHOUT_AREA = frozenset({"point", "points", "line", "linestrip", "cuboid"})
 _IMAGE_KEYS = frozenset({"shapes", "imagePath", "imageData", "imageHeight", "imageWidth"})
 
 
@@ -65,7 +72,8 @@ class LabelmeSource(FilePerImage[dict[str, Any]]):
 
     def count(self, index: int) -> int:
         """Shapes, grouped or not."""
-        return len((self.content(index) or {}).get("shapes", ()))
+        content = self.content(index)
+        return 1 if content is None else len(content["shapes"])
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
@@ -79,11 +87,7 @@ class LabelmeSource(FilePerImage[dict[str, Any]]):
             if not isinstance(shapes[0], dict):
                 gatherer.lose(Loss.BAD_RECORD, name)
                 continue
-            fields = _fields(shapes[0], name)
-            if len(shapes) == 1 and shapes[0].get("shape_type") == "rectangle":
-                gatherer.add_box(fields, _rectangle(shapes[0]))
-            else:
-                gatherer.add(fields, *(_piece(shape, size_hw) for shape in shapes))
+            gatherer.add(_fields(shapes[0], name), *(_piece(shape, size_hw) for shape in shapes))
         extra = {key: value for key, value in content.items() if key not in _IMAGE_KEYS}
         return gatherer.finish(keepable({"file_name": content.get("imagePath"), **extra}))
 
@@ -129,10 +133,21 @@ def _groups(shapes: Sequence[Any]) -> list[list[int]]:
         key: Any = position
         if isinstance(shape, dict):
             group = shape.get("group_id")
-            if isinstance(group, int | str) and shape.get("shape_type") != "rectangle":
+            if isinstance(group, int | str) and _kind(shape) in _JOINED:
                 key = (str(shape.get("label")), group)
         groups.setdefault(key, []).append(position)
-    return list(groups.values())
+    found: list[list[int]] = []
+    for positions in groups.values():
+        # Boxes alone are several objects that lie together.
+        together = any(_kind(shapes[position]) != "rectangle" for position in positions)
+        found += [positions] if together else [[position] for position in positions]
+    return found
+
+
+def _kind(shape: Any) -> str:
+    """A shape's type: old files, which have none, hold polygons."""
+    kind = shape.get("shape_type") if isinstance(shape, dict) else None
+    return kind if isinstance(kind, str) and kind else "polygon"
 
 
 def _fields(shape: dict[str, Any], name: str) -> dict[str, Any]:
@@ -151,22 +166,18 @@ def _piece(shape: Any, size_hw: tuple[int, int]) -> Piece:
     if not isinstance(shape, dict):
         return Loss.BAD_RECORD
     points = shape.get("points")
-    match shape.get("shape_type") or "polygon":
-        case "polygon" | "rotation":
-            return geometry.ring_of_points(points, size_hw)
+    kind = _kind(shape)
+    if kind in _POLYGONS:
+        return geometry.ring_of_points(points, size_hw)
+    match kind:
         case "circle":
             return _circle(points, size_hw)
         case "mask":
             return _mask(shape, size_hw)
         case "rectangle":
-            box = _rectangle(shape)
-            if box is None:
-                return Loss.BAD_SHAPE
-            x, y, width, height = box
-            center, sides = (x + width / 2, y + height / 2), (width, height)
-            return geometry.rotated_box(center, sides, degrees=0, size_hw=size_hw)
+            return BoxPiece(_rectangle(shape))
         case _:
-            return Loss.UNSUPPORTED_SHAPE
+            return Loss.UNSUPPORTED_SHAPE if kind in _WITHOUT_AREA else Loss.UNKNOWN_SHAPE
 
 
 def _circle(points: Any, size_hw: tuple[int, int]) -> Piece:

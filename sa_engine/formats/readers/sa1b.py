@@ -3,15 +3,18 @@
 Format: the dataset card of "Segment Anything". Masks made by a model keep their stage, scores and
 prompts; records that name no stage are taken as the fully automatic stage's, which all of SA-1B is.
 The published `bbox` is one pixel short of COCO's in both sides; boxes are measured anew.
+
+Which image: `image.file_name`, else the image of the file's own name.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from sa_engine.dataset.records import Stage
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ImportedImage, ListedImage
-from sa_engine.formats.codecs import geometry
+from sa_engine.formats.codecs import geometry, jsonfile
 from sa_engine.formats.fields import engine_fields, keepable, text, whole_size
 from sa_engine.formats.readers.folders import (
     AnnotationFile,
@@ -24,7 +27,12 @@ from sa_engine.formats.readers.gather import Gatherer
 from sa_engine.formats.reasons import Loss
 
 _OWN_KEYS = frozenset({"id", "segmentation", "area", "bbox", "category", "iscrowd", "attributes"})
-_IMAGE_KEYS = frozenset({"image_id", "width", "height", "file_name"})
+ORIGINAL_NAME = "original_file_name"
+"""Member of an exported `image` that holds the image's name where its shard calls it sa_<id>."""
+
+_IMAGE_KEYS = frozenset({"image_id", "width", "height", "file_name", ORIGINAL_NAME})
+_HEAD = 4096
+_FILE_NAME = re.compile(rb'"image"\s*:\s*\{[^{}]*?"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 class Sa1bSource(FilePerImage[dict[str, Any]]):
@@ -33,9 +41,7 @@ class Sa1bSource(FilePerImage[dict[str, Any]]):
     def __init__(self, path: Path) -> None:
         super().__init__(_files(path))
         self._path = path
-        self.images = [
-            ListedImage(stem(f.name) + ".jpg", any_ending=(stem(f.name),)) for f in self._files
-        ]
+        self.images = [_listed(file) for file in self._files]
 
     @property
     def image_folder(self) -> str | None:
@@ -51,7 +57,8 @@ class Sa1bSource(FilePerImage[dict[str, Any]]):
 
     def count(self, index: int) -> int:
         """See `AnnotationSource.count`."""
-        return len((self.content(index) or {}).get("annotations", ()))
+        content = self.content(index)
+        return 1 if content is None else len(content["annotations"])
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
@@ -72,7 +79,8 @@ class Sa1bSource(FilePerImage[dict[str, Any]]):
                 gatherer.lose(Loss.BAD_RLE, name)
         image = content["image"]
         extra = {key: value for key, value in image.items() if key not in _IMAGE_KEYS}
-        known = {"source_id": image.get("image_id"), "file_name": image.get("file_name")}
+        name = image.get(ORIGINAL_NAME) or image.get("file_name")
+        known = {"source_id": image.get("image_id"), "file_name": name}
         return gatherer.finish(keepable({**known, **extra}))
 
     def parse(self, data: bytes) -> dict[str, Any]:
@@ -83,6 +91,21 @@ class Sa1bSource(FilePerImage[dict[str, Any]]):
         if not isinstance(content.get("annotations"), list):
             raise AnnotationError('it has no list of "annotations"')
         return content
+
+
+def _listed(file: AnnotationFile) -> ListedImage:
+    """The image of a file, by its head alone: masks may make it long."""
+    own = stem(file.name)
+    try:
+        found = _FILE_NAME.search(file.read_head(_HEAD))
+        name = text(jsonfile.parse(found[1])[0]) if found else None
+    except (AnnotationError, ValueError):
+        name = None
+    if name is None:
+        return ListedImage(own + ".jpg", any_ending=(own,))
+    folder = file.name.rpartition("/")[0]
+    beside = f"{folder}/{name}" if folder else name
+    return ListedImage(beside, (own + ".jpg",), any_ending=(own,))
 
 
 def _files(path: Path) -> list[AnnotationFile]:

@@ -1,8 +1,13 @@
 """YOLO segmentation: a text file per image, one ring a row, as parts of the picture's sides.
 
-Format: https://docs.ultralytics.com/datasets/segment/. A row is a class number and x, y pairs in
-[0, 1]; a row of five numbers is a box (centre and sides). Class names are in `data.yaml`, or one a
-line in `classes.txt`. A picture without a text file holds no object.
+Format: https://docs.ultralytics.com/datasets/segment/ and /pose/; Darknet's `obj.data`. A row is a
+class number and x, y pairs in [0, 1]; a row of five numbers is a box (centre and sides), of six a
+box and its score. Where `data.yaml` has a `kpt_shape`, every row is a box and key points, and no
+ring. A picture without a text file holds no object.
+
+Which image: the one of the label file's path with `images` for `labels`, or beside the file. Which
+class: `names` in `data.yaml`, or one a line in `classes.txt`, Darknet's `obj.names` or Roboflow's
+`_darknet.labels`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import Box, ImportedImage, ListedImage
 from sa_engine.formats.codecs import geometry
-from sa_engine.formats.fields import text
+from sa_engine.formats.convert import KEY_POINTS
 from sa_engine.formats.readers.folders import AnnotationFile, FilePerImage, files_below, stem
-from sa_engine.formats.readers.gather import Gatherer
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
+from sa_engine.formats.readers.yolo_names import YoloConfig, read_config
 from sa_engine.formats.reasons import Loss
 
-_NOT_LABELS = frozenset({"classes.txt", "obj.names", "train.txt", "val.txt", "test.txt"})
-_MAX_YAML_BYTES = 1 << 20
+_HEAD_BYTES = 4096
 
 
 class YoloSource(FilePerImage[list[str]]):
@@ -32,10 +36,9 @@ class YoloSource(FilePerImage[list[str]]):
     def __init__(self, path: Path) -> None:
         self._root = path if path.is_dir() else path.parent
         super().__init__(_label_files(self._root))
-        names = _class_names(path if path.is_file() else None, self._root)
-        self._names = names
+        self._config = read_config(path if path.is_file() else None, self._root)
         self.categories: Sequence[Mapping[str, Any]] = [
-            {"id": number, "name": name} for number, name in sorted(names.items())
+            {"id": number, "name": name} for number, name in sorted(self._config.names.items())
         ]
         self.images = [
             ListedImage(f.name, any_ending=(_image_stem(f.name), stem(f.name))) for f in self._files
@@ -54,7 +57,8 @@ class YoloSource(FilePerImage[list[str]]):
 
     def count(self, index: int) -> int:
         """See `AnnotationSource.count`."""
-        return len(self.content(index) or ())
+        rows = self.content(index)
+        return 1 if rows is None else len(rows)
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
@@ -64,24 +68,18 @@ class YoloSource(FilePerImage[list[str]]):
         gatherer = Gatherer(size_hw)
         for position, row in enumerate(rows, start=1):
             name = f"row {position}"
-            numbers = _numbers(row)
+            numbers = numbers_of(row)
             if numbers is None:
                 gatherer.lose(Loss.BAD_RECORD, name)
                 continue
             class_number, values = numbers
+            piece, extra = _piece(values, size_hw, self._config)
             fields = {
                 "name": name,
-                "category": self._names.get(class_number, str(class_number)),
-                "attributes": {"category_id": class_number},
+                "category": self._config.names.get(class_number, str(class_number)),
+                "attributes": {"category_id": class_number, **extra},
             }
-            height, width = size_hw
-            if len(values) == 4:
-                gatherer.add_box(fields, _box(values, size_hw))
-            elif len(values) % 2:
-                gatherer.lose(Loss.BAD_POLYGON, name)
-            else:
-                scale = np.tile((float(width), float(height)), len(values) // 2)
-                gatherer.add(fields, geometry.polygon([list(values * scale)], size_hw))
+            gatherer.add(fields, piece)
         return gatherer.finish({"file_name": _image_stem(self._files[index].name)})
 
     def parse(self, data: bytes) -> list[str]:
@@ -91,27 +89,13 @@ class YoloSource(FilePerImage[list[str]]):
         return [row for row in data.decode("utf-8-sig", "replace").splitlines() if row.strip()]
 
 
-def _label_files(root: Path) -> list[AnnotationFile]:
-    found = [
-        file
-        for file in files_below(root, (".txt",))
-        if file.name.rpartition("/")[2].lower() not in _NOT_LABELS
-    ]
-    # Other text files may lie about; where there are folders of labels, those are meant.
-    inside = [file for file in found if "labels" in file.name.split("/")[:-1]]
-    files = inside if inside else found
-    if not files:
-        raise AnnotationError(f"no label files (.txt) in {root}")
-    return files
+def is_label_file(head: bytes) -> bool | None:
+    """Whether a text file that begins like this holds labels; None if it holds nothing."""
+    rows = [row for row in head.decode("utf-8-sig", "replace").splitlines() if row.strip()]
+    return numbers_of(rows[0]) is not None if rows else None
 
 
-def _image_stem(name: str) -> str:
-    """Where the picture of a label file lies: `images` in place of `labels`."""
-    parts = stem(name).split("/")
-    return "/".join("images" if part == "labels" else part for part in parts)
-
-
-def _numbers(row: str) -> tuple[int, Any] | None:
+def numbers_of(row: str) -> tuple[int, Any] | None:
     """Class number and coordinates of a row; None if it is not made of numbers."""
     try:
         first, *rest = (float(part) for part in row.split())
@@ -122,44 +106,57 @@ def _numbers(row: str) -> tuple[int, Any] | None:
     return int(first), np.array(rest)
 
 
+def _label_files(root: Path) -> list[AnnotationFile]:
+    found = files_below(root, (".txt",))
+    # Other text files may lie about; where there are folders of labels, those are meant.
+    files = [file for file in found if "labels" in file.name.split("/")[:-1]]
+    if not files:
+        heads = [is_label_file(file.read_head(_HEAD_BYTES)) for file in found]
+        # Empty files belong to pictures without objects where others hold labels.
+        files = [f for f, is_one in zip(found, heads, strict=True) if is_one is not False]
+        files = files if any(heads) else []
+    if not files:
+        raise AnnotationError(f"no label files (.txt with rows of numbers) in {root}")
+    return files
+
+
+def _image_stem(name: str) -> str:
+    """Where the picture of a label file lies: `images` in place of `labels`."""
+    parts = stem(name).split("/")
+    return "/".join("images" if part == "labels" else part for part in parts)
+
+
+def _piece(
+    values: Any, size_hw: tuple[int, int], config: YoloConfig
+) -> tuple[Piece, dict[str, Any]]:
+    """What a row's coordinates are, and further attributes."""
+    height, width = size_hw
+    if config.key_points is not None:
+        count, dims = config.key_points
+        if len(values) != 4 + count * dims:
+            return Loss.BAD_RECORD, {}
+        points = values[4:].reshape(count, dims)
+        return BoxPiece(_box(values[:4], size_hw)), {KEY_POINTS: _key_points(points, size_hw)}
+    if len(values) in (4, 5):
+        score = {"score": float(values[4])} if len(values) == 5 else {}
+        return BoxPiece(_box(values[:4], size_hw)), score
+    if len(values) % 2:
+        return Loss.BAD_POLYGON, {}
+    scale = np.tile((float(width), float(height)), len(values) // 2)
+    return geometry.polygon([list(values * scale)], size_hw), {}
+
+
+def _key_points(points: Any, size_hw: tuple[int, int]) -> list[float]:
+    """Key points as COCO has them; two numbers without a visibility are visible unless both 0."""
+    height, width = size_hw
+    found: list[float] = []
+    for x, y, *visibility in points.tolist():
+        seen = visibility[0] if visibility else 2.0 * bool(x or y)
+        found += [x * width, y * height, int(seen)] if np.isfinite([x, y, seen]).all() else [0] * 3
+    return found
+
+
 def _box(values: Any, size_hw: tuple[int, int]) -> Box | None:
     height, width = size_hw
     x, y, w, h = values.tolist()
     return geometry.box(((x - w / 2) * width, (y - h / 2) * height, w * width, h * height))
-
-
-def _class_names(given: Path | None, root: Path) -> dict[int, str]:
-    """Names by class number; empty where nothing says them."""
-    files = [given] if given is not None and given.suffix in (".yaml", ".yml") else []
-    for folder in (root, root.parent):
-        files += [folder / "data.yaml", folder / "dataset.yaml"]
-    for file in files:
-        if file.is_file():
-            return _names_in_yaml(file)
-    for folder in (root, root.parent):
-        file = folder / "classes.txt"
-        if file.is_file():
-            lines = file.read_text("utf-8-sig", "replace").splitlines()
-            return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-    return {}
-
-
-def _names_in_yaml(file: Path) -> dict[int, str]:
-    try:
-        if file.stat().st_size > _MAX_YAML_BYTES:
-            raise AnnotationError(f"{file} has over {_MAX_YAML_BYTES} bytes")
-        content = yaml.safe_load(file.read_bytes())
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise AnnotationError(f"cannot read {file}: {error}") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    pairs: list[tuple[Any, Any]] = []
-    if isinstance(names, list):
-        pairs = list(enumerate(names))
-    elif isinstance(names, dict):
-        pairs = list(names.items())
-    found = {}
-    for number, name in pairs:
-        label = text(name)
-        if label is not None and isinstance(number, int | str) and str(number).isdecimal():
-            found[int(number)] = label
-    return found

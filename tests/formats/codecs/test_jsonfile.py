@@ -41,6 +41,8 @@ def test_arrays_come_element_by_element(tmp_path: Path) -> None:
         ("a", True, {"b": 234567}),
         ("a", True, "x"),
         ("c", False, {"d": []}),
+        # An empty array has no elements, but its member is there.
+        ("e", False, []),
     ]
     assert file.outermost() == "{"
 

@@ -10,8 +10,9 @@ import scipy.io
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.codecs import matfile
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.bsds import BsdsSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import rows
 
 LEFT_RIGHT = np.array([[1, 1, 2, 2]] * 3, dtype=np.uint16)
@@ -89,7 +90,7 @@ def test_files_without_partitions(tmp_path: Path, content: dict[str, Any]) -> No
     source = BsdsSource(path)
 
     assert source.size_hw(0) is None
-    assert source.count(0) == 0
+    assert source.count(0) == 1
     assert [note.reason.value for note in source.read(0, (3, 4)).notes] == ["bad-file"]
 
 

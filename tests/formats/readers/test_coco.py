@@ -9,8 +9,9 @@ import pytest
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.base import ImportedImage
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.coco import CocoSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import rows
 
 # By https://cocodataset.org/#format-data: one mask as polygons, one as run lengths, one as a crowd.
@@ -164,7 +165,7 @@ def test_lvis_has_no_iscrowd_and_may_have_only_an_address(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("segmentation", "expected"),
     [
-        pytest.param([], {"empty-mask": 1}, id="no ring"),
+        pytest.param([], {"no-shape": 1}, id="no ring"),
         pytest.param([[]], {"empty-mask": 1}, id="an empty ring"),
         pytest.param([[1, 1, 4, 1, 4, 3, 1]], {"bad-polygon": 1}, id="odd"),
         pytest.param([[1, 1, 4, 1]], {"bad-polygon": 1}, id="two points"),

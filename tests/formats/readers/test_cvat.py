@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.cvat import CvatSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import rows
 
 SAMPLE = """<?xml version="1.0" encoding="utf-8"?>
@@ -116,7 +117,7 @@ def test_a_file_by_the_book(tmp_path: Path) -> None:
         "attributes": {"age": "old & grey"},
     }
     assert [box.box_xywh for box in image.boxes] == [(1, 2, 3, 4)]
-    assert [note.reason.value for note in image.notes] == ["unsupported-shape"]
+    assert [note.reason.value for note in image.notes] == ["tags", "unsupported-shape"]
     assert image.attributes == {"file_name": "sub/a.png", "id": "0", "tags": ["indoors"]}
     assert not source.read(1, (6, 8)).masks
     assert source.read(2, (6, 8)).attributes == {"file_name": "c.png", "id": "2"}

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.datumaro import DatumaroSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import rows
 
 SAMPLE: dict[str, Any] = {
@@ -88,9 +89,10 @@ def test_a_data_set_by_the_book(tmp_path: Path) -> None:
     assert detect_format(tmp_path) is Format.DATUMARO
     assert detect_format(tmp_path / "annotations" / "train.json") is Format.DATUMARO
     assert [image.file_name for image in source.images] == ["a.png", "b"]
-    assert source.images[1].any_ending == ("train/b",)
+    assert source.images[1].any_ending == ("b",)
+    assert {image.subset for image in source.images} == {"train"}
     assert (source.size_hw(0), source.size_hw(1)) == ((6, 8), None)
-    assert (source.count(0), source.count(1)) == (6, 0)
+    assert (source.count(0), source.count(1)) == (7, 0)
     image = source.read(0, (6, 8))
     polygon, mask, group, ellipse = image.masks
     assert rows(polygon.segmentation) == [
@@ -121,11 +123,12 @@ def test_a_data_set_by_the_book(tmp_path: Path) -> None:
     }
     assert group.attributes == {"source_id": 2, "group": 4}
     assert [box.box_xywh for box in image.boxes] == [(1, 2, 3, 4)]
-    assert [note.reason.value for note in image.notes] == ["unsupported-shape"]
+    assert [note.reason.value for note in image.notes] == ["tags", "unsupported-shape"]
     assert image.attributes == {
         "file_name": "a.png",
         "subset": "train",
         "attributes": {"frame": 0},
+        "tags": ["cat"],
     }
 
 

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.detect import Format, detect_format
-from sa_engine.formats.readers.label_images import DavisSource, LabelImageSource, VocSource
-from tests.support.drawing import rows
+from sa_engine.formats.detect import detect_format
+from sa_engine.formats.readers.label_images import LabelImageSource
+from sa_engine.formats.readers.voc import DavisSource, VocSource
+from sa_engine.formats.registry import Format
+from tests.support.drawing import rows, save_picture
 
 OBJECTS = np.array(
     [
@@ -109,20 +111,23 @@ def test_a_map_of_another_size_is_dropped(tmp_path: Path) -> None:
     assert [(n.reason.value, n.count) for n in image.notes] == [("image-size-differs", 2)]
 
 
-@pytest.mark.parametrize("kind", ["colours", "cut", "text"])
-def test_what_is_no_map(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("picture", "not-a-map"), ("cut", "bad-file"), ("text", "bad-file")]
+)
+def test_what_is_no_map(tmp_path: Path, kind: str, reason: str) -> None:
     path = tmp_path / "a.png"
-    Image.new("RGB", (8, 6)).save(path)
-    if kind == "cut":
+    if kind == "picture":
+        save_picture(path)
+    elif kind == "cut":
         save_map(path, OBJECTS)
         path.write_bytes(path.read_bytes()[:60])
-    elif kind == "text":
+    else:
         path.write_text("hello")
     source = LabelImageSource(tmp_path)
 
     assert source.size_hw(0) is None
-    assert source.count(0) == 0
-    assert [note.reason.value for note in source.read(0, (6, 8)).notes] == ["bad-file"]
+    assert source.count(0) == 1
+    assert [note.reason.value for note in source.read(0, (6, 8)).notes] == [reason]
 
 
 def test_voc_joins_objects_and_classes(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.codecs import brush
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.label_studio import LabelStudioSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import grid, rows
 
 
@@ -137,7 +138,7 @@ def test_an_export_by_the_book(tmp_path: Path) -> None:
     assert (first.file_name, *first.other_names) == ("1/0f3a9b2c-a.png", "0f3a9b2c-a.png", "a.png")
     assert second.file_name == "b.png"
     assert source.size_hw(0) == (6, 8)
-    assert [source.count(index) for index in (0, 1)] == [8, 0]
+    assert [source.count(index) for index in (0, 1)] == [9, 0]
     image = source.read(0, (6, 8))
     polygon, stroke, ellipse, turned, second_person = image.masks
     assert rows(polygon.segmentation) == [

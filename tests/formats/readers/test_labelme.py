@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.labelme import LabelmeSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import grid, rows
 
 

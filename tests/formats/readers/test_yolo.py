@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from sa_engine.errors import AnnotationError
-from sa_engine.formats.detect import Format, detect_format
+from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.yolo import YoloSource
+from sa_engine.formats.registry import Format
 from tests.support.drawing import rows, save_picture
 
 SAMPLE = """0 0.125 0.166666667 0.5 0.166666667 0.5 0.5 0.125 0.5
@@ -90,7 +91,7 @@ def test_a_class_without_name_goes_by_its_number(tmp_path: Path) -> None:
         ("cat 0.1 0.1 0.2 0.2 0.3 0.3", "not-an-annotation"),
         ("0.5 0.1 0.1 0.2 0.2 0.3 0.3", "not-an-annotation"),
         ("-1 0.1 0.1 0.2 0.2 0.3 0.3", "not-an-annotation"),
-        ("0 0.1 0.1 0.2 0.2 0.3", "bad-polygon"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "bad-polygon"),
         ("0 0.1 0.1 nan 0.2 0.3 0.3", "bad-polygon"),
         ("0 inf 0.1 0.2 0.2", "bad-shape"),
         ("0 0.5 0.5 0 0.5", "bad-shape"),

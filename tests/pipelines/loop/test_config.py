@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.errors import UsageError
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.pipelines.export import OutFormat
 from sa_engine.pipelines.loop.config import Kind, LoopConfig, People, Simulated
 from sa_engine.pipelines.loop.reading import read_loop

@@ -14,7 +14,7 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus, Stage
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import UsageError
-from sa_engine.formats.detect import Format
+from sa_engine.formats.registry import Format
 from sa_engine.masks.rle import decode
 from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.manual import ImportRun, ImportSummary, run_import
@@ -78,7 +78,9 @@ def test_a_coco_file_becomes_a_dataset(tmp_path: Path, coco: Path) -> None:
         },
         "masks": {"kept": 3, "repaired": {}, "dropped": {}},
         "boxes": {"without_masks": 0, "segmented": 0},
+        "beside": {},
         "categories": test_coco.SAMPLE["categories"],
+        "about": {key: test_coco.SAMPLE[key] for key in ("info", "licenses")},
     }
 
 

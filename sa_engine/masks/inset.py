@@ -1,0 +1,66 @@
+"""Outlines a quarter pixel inside a mask's edges: the same mask for every rasteriser in use.
+
+A ring along pixel edges (see `polygons`) means a mask to rasterisers that fill what lies between
+the edges, as COCO's does. Tools that cut coordinates to whole numbers, take those as pixels and
+fill with the outline drawn (OpenCV's `fillPoly` in Ultralytics and supervision, Pillow's `polygon`
+in labelme) make of it a mask that is a pixel larger to the right and below. A ring moved inwards by
+less than half a pixel is cut to the mask's own outermost pixels by these, and filled to the same
+mask by COCO's.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sa_engine.masks.polygons import PolygonPart, Ring, to_parts
+from sa_engine.masks.rle import Mask, Rle, decode_window
+
+STEPS = 4
+"""Coordinates of an inset ring are whole multiples of a pixel's `STEPS`-th part, so that they are
+exact in files."""
+
+
+def to_inset_parts(rle: Rle) -> list[PolygonPart]:
+    """`to_parts` with every ring moved inwards by a quarter of a pixel; in quarters of a pixel.
+
+    A hole's first point is its topmost, the leftmost of these.
+    """
+    window, origin_xy = decode_window(rle)
+    padded = np.pad(window, 1)
+    origin = np.asarray(origin_xy)
+    return [
+        PolygonPart(
+            _inset(part.outer, padded, origin),
+            tuple(_topmost_first(_inset(hole, padded, origin)) for hole in part.holes),
+        )
+        for part in to_parts(rle)
+    ]
+
+
+def _inset(ring: Ring, padded: Mask, origin_xy: NDArray[np.intp]) -> Ring:
+    """A ring of pixel corners, the mask at its right hand, as one inside the mask's pixels.
+
+    padded: the mask from `origin_xy` on with a border of one pixel.
+    """
+    arriving = np.sign(ring - np.roll(ring, 1, axis=0))
+    leaving = np.roll(arriving, -1, axis=0)
+    before, after = _right_of(arriving), _right_of(leaving)
+    # Two corners of pixels that touch by them alone lie on one spot: there the ring crosses from
+    # one pixel to the other, and the pixel between the two is not of the mask.
+    x, y = (ring - origin_xy + 1 + (before + after - 1) // 2).T
+    is_crossing = ~padded[y, x]
+    first = STEPS * ring + before + np.where(is_crossing[:, None], -arriving, after)
+    second = STEPS * ring + after + leaving
+    places = np.repeat(np.arange(len(ring)), 1 + is_crossing)
+    is_second = np.concatenate(([False], places[1:] == places[:-1]))
+    moved: Ring = np.where(is_second[:, None], second[places], first[places]).astype(np.int32)
+    return moved
+
+
+def _right_of(directions: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Unit steps to the right hand of unit steps, y down."""
+    return np.stack((-directions[:, 1], directions[:, 0]), axis=1)
+
+
+def _topmost_first(ring: Ring) -> Ring:
+    first = int(np.lexsort((ring[:, 0], ring[:, 1]))[0])
+    return np.roll(ring, -first, axis=0)
