@@ -21,10 +21,11 @@ MAX_PIXELS = 50_000_000
 """The limit under which the corpus is to be read."""
 
 OK = frozenset({"ok"})
-CUT = frozenset({"ok", "truncated", "not-an-image", "unreadable", "empty"})
+CUT = frozenset({"ok", "truncated", "damaged", "not-an-image", "unreadable", "empty"})
 NO_IMAGE = frozenset({"not-an-image", "unreadable"})
 BOMB = frozenset({"too-large", "unreadable", "truncated"})
-ANY = frozenset({"ok", "truncated", "not-an-image", "unreadable", "too-large"})
+REFUSED = {"truncated", "damaged", "not-an-image", "unreadable", "unsupported"}
+ANY = frozenset({"ok", *REFUSED, "too-large", "too-costly"})
 
 SIDE_WH = (64, 32)
 COLOURS = np.random.default_rng(3).integers(0, 256, (4, 8, 3), dtype=np.uint8)

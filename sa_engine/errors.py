@@ -35,7 +35,8 @@ class UsageError(SaEngineError):
 class ImageError(SaEngineError):
     """One image cannot be read. `reason` is a short stable word for counting.
 
-    Reasons: "empty", "truncated", "not-an-image", "too-large", "unreadable", "missing".
+    Reasons: "empty", "truncated", "damaged", "not-an-image", "unsupported", "too-large",
+    "too-costly", "unreadable", "missing".
     """
 
     def __init__(self, reason: str, message: str) -> None:

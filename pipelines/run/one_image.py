@@ -28,6 +28,9 @@ READ_AHEAD = 4
 """Images that are read and decoded while one is annotated: enough to hide reading, few enough that
 memory stays bounded by the largest images."""
 
+READING = "reading"
+"""Attribute of an image: what was decided or is odd about its pixels, see `StoredImage.notes`."""
+
 _LONGEST_ERROR = 2000
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -165,12 +168,17 @@ def make_image(image_id: int, loaded: Loaded, annotate: LazyAnnotate, reading: R
             height=height,
             sha256=loaded.sha256,
             annotations=tuple(result.masks),
-            attributes=result.attributes,
+            attributes=_with_notes(result.attributes, loaded.image),
         )
     except Exception as error:
         text = recordable(error, f" (image of {width}x{height})")
         return failed(image_id, loaded.source, text, loaded.sha256)
     return Made(record, loaded.image.data if reading.keep_images else None)
+
+
+def _with_notes(attributes: Mapping[str, Any], image: StoredImage) -> Mapping[str, Any]:
+    """An image's attributes with what is odd about its pixels under "reading", if anything is."""
+    return {**attributes, READING: dict(image.notes)} if image.notes else attributes
 
 
 def recordable(error: Exception, where: str = "") -> str:

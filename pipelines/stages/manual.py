@@ -29,7 +29,7 @@ from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
 from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.fields import number
-from sa_engine.formats.frames import Frame, Orientation, exif_orientation
+from sa_engine.formats.frames import Frame, Orientation
 from sa_engine.formats.reasons import Loss
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.run.start import run_here, run_workers
@@ -130,11 +130,11 @@ class ImportAnnotator:
         segment = None if self.segmenter is None else self.segmenter.open(worker)
 
         def annotate(source: Source, image: StoredImage) -> Annotated:
-            data = read_source_bytes(source)
-            picture = Orientation(exif_orientation(data), image.size_hw)
+            picture = Orientation(image.orientation, image.size_hw)
             proposed = None
             if self.proposals is not None:
                 image_ids = self.exported[source.name]
+                data = read_source_bytes(source)
                 proposed = self.proposals.record(image_ids, source, data, image)
             found = convert(self.annotations, self.indices[source.name], picture)
             if segment is not None:

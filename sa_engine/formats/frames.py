@@ -5,18 +5,12 @@ the note and some do not, so masks come in either frame; the width and height th
 states tell which, where the note says a quarter turn.
 """
 
-import io
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image
-
+from sa_engine.dataset.images.orientation import turned
 from sa_engine.formats.base import Box
 from sa_engine.masks.rle import Rle, decode_window, encode_window, from_runs
-
-_HEAD = 1 << 17
 
 
 class Frame(Enum):
@@ -61,18 +55,6 @@ def frame_of(declared_hw: tuple[int, int] | None, picture: Orientation) -> Frame
     return Frame.OTHER
 
 
-def exif_orientation(data: bytes) -> int:
-    """EXIF orientation of an image file, 1..8; 1 where there is none or it is damaged."""
-    if b"Exif" not in data[:_HEAD] and b"eXIf" not in data and data[:2] not in (b"II", b"MM"):
-        return 1
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF raises nearly anything
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
 def turn_mask(mask: Rle, exif: int) -> Rle:
     """A mask of the stored picture as a mask of the upright one."""
     if exif == 1:
@@ -84,7 +66,7 @@ def turn_mask(mask: Rle, exif: int) -> Rle:
         return from_runs([height * width], size_hw)
     h, w = window.shape
     x, y, _, _ = turn_box((*origin_xy, w, h), exif, mask.size_hw)
-    return encode_window(_turn(window, exif), origin_xy=(int(x), int(y)), size_hw=size_hw)
+    return encode_window(turned(window, exif), origin_xy=(int(x), int(y)), size_hw=size_hw)
 
 
 def turn_box(box_xywh: Box, exif: int, size_hw: tuple[int, int]) -> Box:
@@ -102,12 +84,3 @@ def turn_box(box_xywh: Box, exif: int, size_hw: tuple[int, int]) -> Box:
         7: (below, right, h, w),
         8: (y, right, h, w),
     }[exif]
-
-
-def _turn(window: NDArray[np.bool_], exif: int) -> NDArray[np.bool_]:
-    if exif == 5:
-        return window.T
-    if exif == 7:
-        return window[::-1, ::-1].T
-    flips = {2: window[:, ::-1], 3: window[::-1, ::-1], 4: window[::-1]}
-    return flips[exif] if exif in flips else np.rot90(window, -1 if exif == 6 else 1)

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from sa_engine.dataset.images.reading import read_image
 from sa_engine.formats.frames import (
     Frame,
     Orientation,
-    exif_orientation,
     frame_of,
     turn_box,
     turn_mask,
 )
 from sa_engine.masks.rle import bbox_xywh, decode, encode
-from tests.support.drawing import save_picture
 
 L_SHAPE = np.array(
     [
@@ -39,7 +38,7 @@ def test_masks_turn_as_the_picture_does(tmp_path: Path, exif: int) -> None:
     turned = turn_mask(encode(L_SHAPE), exif)
     assert np.array_equal(decode(turned), upright)
     assert turn_box(bbox_xywh(encode(L_SHAPE)), exif, (3, 5)) == bbox_xywh(turned)
-    assert exif_orientation(path.read_bytes()) == exif
+    assert read_image(path.read_bytes()).orientation == exif
 
 
 def test_an_empty_mask_turns_into_an_empty_one() -> None:
@@ -65,12 +64,3 @@ def test_the_frame_that_a_size_tells(
     declared_hw: tuple[int, int] | None, exif: int, upright_hw: tuple[int, int], frame: Frame
 ) -> None:
     assert frame_of(declared_hw, Orientation(exif, upright_hw)) is frame
-
-
-@pytest.mark.parametrize("data", [b"", b"Exif", b"\xff\xd8\xff\xe1\x00\x10Exif\0\0II*\0", b"II*\0"])
-def test_damaged_notes_count_as_none(data: bytes) -> None:
-    assert exif_orientation(data) == 1
-
-
-def test_a_photograph_without_a_note(tmp_path: Path) -> None:
-    assert exif_orientation(save_picture(tmp_path / "a.jpg").read_bytes()) == 1

@@ -12,8 +12,10 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 
+from sa_engine.dataset.images.integrity import check_jpeg, check_jpeg2000, check_png
+from sa_engine.dataset.images.tiff import refusal
 from sa_engine.errors import ImageError
 
 EXTENSIONS = {
@@ -98,7 +100,7 @@ def recognise(data: bytes) -> ImageFile.ImageFile:
     if data[4:12] in _HEIF:
         raise ImageError("unreadable", "HEIF photographs are not supported: convert it to JPEG")
     if refused is not None and (prefix.startswith(_SIGNATURES) or data[4:12] in _AVIF):
-        raise ImageError("truncated", f"its header is cut or damaged ({refused})")
+        raise refusal(data) or ImageError("truncated", f"its header is cut or damaged ({refused})")
     raise ImageError("not-an-image", "it begins like no image format that is read")
 
 
@@ -113,37 +115,16 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
         raise ImageError("unreadable", f"{width}x{height} has no pixels")
 
 
-def orientation(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation, 1..8; 1 where it is absent or nonsense. Asked before `load` drops it."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Damaged EXIF raises nearly anything; the pixels may be fine.
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def load_whole(image: ImageFile.ImageFile, data: bytes) -> None:
-    # The decoder fills what is missing with grey where a file was padded after the cut.
-    is_jpeg = image.format in ("JPEG", "MPO")
-    if is_jpeg and data.find(b"\xff\xd9", _first_scan(data)) < 0:
-        raise ImageError("truncated", "the JPEG has no end mark")
-    image.load()
-
-
-def _first_scan(data: bytes) -> int:
-    """Where a JPEG's compressed pixels begin; a thumbnail in its metadata is stepped over."""
-    place = 2
-    while data[place : place + 1] == b"\xff":
-        marker = data[place + 1]
-        if marker == 0xDA:
-            return place
-        if marker == 0xFF:  # a fill byte
-            place += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
-            place += 2
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return 0
+def check_stream(image: ImageFile.ImageFile, data: bytes) -> str | None:
+    """What is odd about a file's compressed pixels. ImageError if they are not whole."""
+    match image.format:
+        case "JPEG" | "MPO":
+            return check_jpeg(data, image.width * image.height)
+        case "PNG":
+            check_png(data)
+        case "JPEG2000":
+            check_jpeg2000(data)
+    return None
 
 
 class _Quiet:

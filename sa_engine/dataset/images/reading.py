@@ -1,14 +1,17 @@
 """From an image file's bytes to upright 8-bit RGB, and to the bytes that the dataset keeps.
 
-Upright means by EXIF orientation (EXIF of JPEG, PNG, WebP, TIFF, AVIF); colours follow pixels.py;
-of several frames or pages the first counts. A file that ends too early is an error, never a picture
-with a grey part.
+Upright means by EXIF orientation (orientation.py); colours follow pixels.py; of several frames or
+pages the first counts. A file that ends too early or is damaged is an error, never a picture with a
+grey part (integrity.py).
 """
 
 import io
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin
@@ -16,12 +19,15 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from sa_engine.dataset.images.decoding import (
     EXTENSIONS,
     check_size,
+    check_stream,
     decoding,
-    load_whole,
-    orientation,
     recognise,
 )
-from sa_engine.dataset.images.pixels import to_rgb
+from sa_engine.dataset.images.integrity import jpeg2000_bits
+from sa_engine.dataset.images.orientation import load_late_notes, orientation, turned
+from sa_engine.dataset.images.pixels import FULL_DEPTH, values_to_rgb, with_depth
+from sa_engine.dataset.images.tiff import is_negative, read_tiff
+from sa_engine.errors import ImageError
 
 DEFAULT_MAX_PIXELS = 200_000_000
 """Largest image that is decoded, pixels."""
@@ -33,12 +39,17 @@ class StoredImage:
 
     rgb_HW3: uint8, upright: what a reader of `data` sees, by this module's rules.
     data: the file's bytes as they came if they were upright and needed no resizing.
-    extension: ending of the file's name, without the dot.
+    extension: suffix of the file's name, without the dot.
+    orientation: EXIF orientation of the file as it came, 1..8, by which it was turned.
+    notes: what was decided or is odd about its pixels, JSON values: "depth", the bits that 16-bit
+        values were taken to use, where that is not 16; "decoder", what a decoder warned of.
     """
 
     rgb_HW3: NDArray[np.uint8]
     data: bytes
     extension: str
+    orientation: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -59,35 +70,33 @@ def read_image(
     A re-encoded image is 8-bit, RGB or grayscale, in its own format (JPEG at quality 95 with its
     own chroma sampling); formats that cannot be written without loss of colours become PNG.
 
-    Raises ImageError: "empty", "not-an-image", "truncated", "too-large", "unreadable".
+    Raises ImageError: "empty", "not-an-image", "truncated", "damaged", "unsupported", "too-large",
+    "too-costly", "unreadable".
     """
     if shortest_side is not None and shortest_side < 1:
         raise ValueError(f"the shortest side must be 1 pixel or more, not {shortest_side}")
     with decoding(data):
-        image = recognise(data)
-        check_size(image, max_pixels)
-        turn = orientation(image)
-        load_whole(image, data)
-        if image.format == "TIFF":
-            # Pillow has turned it already, in `load`.
-            turned: Image.Image = image
-        else:
-            turned = _turn(image, turn)
-        target = _target_size(turned.size, shortest_side)
-        rgb = to_rgb(turned)
-        if turn == 1 and target == turned.size:
-            return StoredImage(rgb, data, EXTENSIONS[image.format or "PNG"])
-        return _reencode(image, data, rgb, grey=_is_grey(turned), size_wh=target)
+        found = _decode(data, max_pixels)
+        height, width, _ = found.rgb_HW3.shape
+        target = _target_size((width, height), shortest_side)
+        if found.orientation == 1 and target == (width, height):
+            extension = EXTENSIONS[found.image.format or "PNG"]
+            return StoredImage(found.rgb_HW3, data, extension, 1, found.notes)
+        written, extension = _reencode(found, data, size_wh=target)
+        del found.rgb_HW3  # as large as what is now read
+        again = _decode(written, max(1, target[0] * target[1]), check=False)
+        return StoredImage(again.rgb_HW3, written, extension, found.orientation, found.notes)
 
 
-def read_rgb(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode an image file to upright (H, W, 3) uint8 RGB. Raises ImageError as `read_image`."""
+def read_rgb(
+    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, check: bool = True
+) -> NDArray[np.uint8]:
+    """Decode an image file to upright (H, W, 3) uint8 RGB. Raises ImageError as `read_image`.
+
+    check: whether the file is to be shown to be whole; one that was, once, needs it no more.
+    """
     with decoding(data):
-        image = recognise(data)
-        check_size(image, max_pixels)
-        turn = orientation(image)
-        load_whole(image, data)
-        return to_rgb(image if image.format == "TIFF" else _turn(image, turn))
+        return _decode(data, max_pixels, check=check).rgb_HW3
 
 
 def read_size_hw(data: bytes) -> tuple[int, int]:
@@ -98,24 +107,78 @@ def read_size_hw(data: bytes) -> tuple[int, int]:
     with decoding(data):
         image = recognise(data)
         width, height = image.size
-        # Pillow gives a turned TIFF's size as it will be after `load`.
-        turned = image.format != "TIFF" and orientation(image) >= 5
-        return (width, height) if turned else (height, width)
+        if image.format == "TIFF":
+            # Pillow gives a turned TIFF's size as it will be after `load`.
+            return height, width
+        load_late_notes(image, data)
+        return (width, height) if orientation(image) >= 5 else (height, width)
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+@dataclass(slots=True)
+class _Decoded:
+    """image: the file's header, without its pixels. The rest as in `StoredImage`."""
+
+    image: ImageFile.ImageFile
+    rgb_HW3: NDArray[np.uint8]
+    is_grey: bool
+    orientation: int
+    notes: dict[str, Any]
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+def _decode(data: bytes, max_pixels: int, *, check: bool = True) -> _Decoded:
+    image = recognise(data)
+    check_size(image, max_pixels)
+    odd = check_stream(image, data) if check else None
+    is_tiff = image.format == "TIFF"
+    exif = orientation(image) if is_tiff else 1
+    values = _values(image, data)
+    if values is not None:
+        load_late_notes(image, data)
+        rgb, depth = values_to_rgb(values)
+        is_grey, is_upright = values.ndim == 2, False
+        del values
+    else:
+        image.load()
+        rgb, depth = with_depth(image)
+        is_grey, is_upright = _is_grey(image), is_tiff  # Pillow turns a TIFF while it loads
+        if is_tiff and is_negative(image):
+            rgb = 255 - rgb
+    if not is_tiff:
+        exif = orientation(image)
+    image.close()  # lets go of its pixels
+    if not is_upright:
+        rgb = np.ascontiguousarray(turned(rgb, exif))
+    notes: dict[str, Any] = {}
+    if depth not in (None, FULL_DEPTH):
+        notes["depth"] = depth
+    if odd is not None:
+        notes["decoder"] = odd
+    return _Decoded(image, rgb, is_grey, exif, notes)
+
+
+def _values(image: ImageFile.ImageFile, data: bytes) -> NDArray[Any] | None:
+    """The values of pictures of which Pillow would give other ones, or 8 bits of 16."""
+    if image.format == "TIFF":
+        return read_tiff(image, data)
+    if not _has_deep_colours(image, data):
+        return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3:
+        raise ImageError("unreadable", "its 16-bit colours cannot be decoded")
+    return found[:, :, 0] if image.mode == "LA" else found[:, :, 2::-1]
+
+
+def _has_deep_colours(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether a file has more than one channel of 16 bits."""
+    match image.format:
+        case "PNG":
+            return data[24] == 16 and data[25] in (2, 4, 6)
+        case "PPM":
+            # Of a lower largest value Pillow scales by it.
+            return data[:2] == b"P6" and bool(re.match(rb"P6(\s+\d+){2}\s+65535\s", data[:64]))
+        case "JPEG2000":
+            return image.mode in ("RGB", "RGBA") and jpeg2000_bits(data) > 8
+    return False
 
 
 def _is_grey(image: Image.Image) -> bool:
@@ -131,27 +194,20 @@ def _target_size(size_wh: tuple[int, int], shortest_side: int | None) -> tuple[i
     return (shortest_side, long) if width <= height else (long, shortest_side)
 
 
-def _reencode(
-    original: ImageFile.ImageFile,
-    data: bytes,
-    rgb: NDArray[np.uint8],
-    *,
-    grey: bool,
-    size_wh: tuple[int, int],
-) -> StoredImage:
-    picture = Image.fromarray(rgb)
+def _reencode(found: _Decoded, data: bytes, *, size_wh: tuple[int, int]) -> tuple[bytes, str]:
+    """A turned or smaller picture in the file's own format: its bytes and the file's suffix."""
+    picture = Image.fromarray(found.rgb_HW3)
     if picture.size != size_wh:
         picture = picture.resize(size_wh, Image.Resampling.LANCZOS)
-    if grey:
+    if found.is_grey:
         picture = picture.getchannel(0)
-    name, options = _writer(original, data)
-    profile = original.info.get("icc_profile")
-    if profile and name in ("JPEG", "PNG", "WEBP", "TIFF") and original.mode in ("RGB", "L"):
+    name, options = _writer(found.image, data)
+    profile = found.image.info.get("icc_profile")
+    if profile and name in ("JPEG", "PNG", "WEBP", "TIFF") and found.image.mode in ("RGB", "L"):
         options["icc_profile"] = profile
     buffer = io.BytesIO()
     picture.save(buffer, format=name, **options)
-    written = buffer.getvalue()
-    return StoredImage(read_rgb(written, max_pixels=rgb.size), written, EXTENSIONS[name])
+    return buffer.getvalue(), EXTENSIONS[name]
 
 
 def _writer(image: ImageFile.ImageFile, data: bytes) -> tuple[str, dict[str, Any]]:

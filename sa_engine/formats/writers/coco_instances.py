@@ -10,7 +10,7 @@ from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import ExportedImage, Survey, details, write_file
 from sa_engine.masks.polygons import to_parts
 
-_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes"})
+_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes", "reading"})
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
 _MASK_KEYS = frozenset(
     {"id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "category"}

@@ -27,7 +27,7 @@ SA1B_IMAGES_PER_TAR = 11_186
 MOST_OBJECTS = 65_535
 """Objects that a 16-bit map can number."""
 
-_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes"})
+_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes", "reading"})
 
 
 class Sa1bWriter:

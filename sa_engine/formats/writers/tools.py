@@ -14,7 +14,7 @@ from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import ExportedImage, Survey, details, write_file
 from sa_engine.masks.rle import decode, decode_window
 
-_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes"})
+_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes", "reading"})
 _CVAT_OWN = ("source", "occluded", "z_order")
 
 

@@ -2,8 +2,11 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -330,3 +333,29 @@ def test_tiff_with_a_hostile_directory() -> None:
     directory[256], directory[257] = 2**31 - 1, 2**31 - 1
     data = b"II*\0\x08\0\0\0" + directory.tobytes(8)
     assert reason(data) in ("too-large", "unreadable", "truncated", "not-an-image")
+
+
+MEASURE = """
+import resource, sys
+from sa_engine.dataset.images.reading import read_image
+
+read_image(open(sys.argv[1], "rb").read())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_image(open(sys.argv[2], "rb").read())
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.parametrize(("kind", "bytes_a_pixel"), [("turned", 12), ("float", 18)])
+def test_memory_is_bounded_by_the_pixels(tmp_path: Path, kind: str, bytes_a_pixel: int) -> None:
+    paths = [tmp_path / "small", tmp_path / "large"]
+    for path, side in zip(paths, (50, 4000), strict=True):
+        if kind == "turned":
+            picture = Image.new("RGB", (side, side), "red")
+            path.write_bytes(encode(picture, "JPEG", exif=exif(6).tobytes()))
+        else:
+            path.write_bytes(encode(Image.new("F", (side, side), 0.5), "TIFF"))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) <= bytes_a_pixel * 4000 * 4000
