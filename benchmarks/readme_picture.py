@@ -1,5 +1,6 @@
-"""The README's picture: the overlays of `make demo`, side by side.
+"""The README's picture: the overlays of the demo, side by side.
 
+sa-engine show out/demo --out out/demo-pictures --overlays
 python -m benchmarks.readme_picture out/demo-pictures examples/masks.jpg
 """
 
@@ -31,7 +32,7 @@ def sheet(pictures: list[Image.Image]) -> Image.Image:
 def main(folder: Path, out: Path) -> None:
     """Read the overlays of a folder and write the sheet."""
     pictures = []
-    for path in sorted(folder.glob("overlay_*.jpg")):
+    for path in sorted((folder / "overlays").glob("*.jpg")):
         picture = Image.open(path)
         pictures.append(picture.resize((picture.width * HEIGHT_PX // picture.height, HEIGHT_PX)))
     sheet(pictures).save(out, quality=88)

@@ -1,4 +1,4 @@
-"""`sa-engine show`: a dataset as pictures and a page for people."""
+"""`sa-engine show`: a page to look through a dataset, or two side by side."""
 
 import sys
 from pathlib import Path
@@ -8,40 +8,62 @@ from tqdm import tqdm
 
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.records import ImageRecord
-from sa_engine.pipelines.pictures import write_pictures
+from sa_engine.pipelines.viewer import MAX_SIDE, ViewerRun, write_viewer
+from sa_engine.report.viewer.page import ViewerImage
 
 
-@click.command("show", epilog="Example:  sa-engine show dataset/ --out pictures/")
-@click.argument("dataset", type=PLACE)
+@click.command(
+    "show",
+    epilog="Examples:  sa-engine show dataset/ --out pictures/;  sa-engine show a/ b/ --out ab/",
+)
+@click.argument("datasets", nargs=-1, required=True, type=PLACE)
 @click.option(
     "--out",
     required=True,
     type=LOCAL_PATH,
-    help="Folder for the pictures and index.html.",
+    help="A new folder for the page; one that `show` wrote before is replaced.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Only the first so many images; each makes the page larger.",
+    help="Only the first so many images.  [default: all]",
 )
-def command(dataset: Path | str, out: Path, limit: int) -> None:
-    """Write an overlay picture for each image and one page to look through them.
+@click.option(
+    "--max-side",
+    type=click.IntRange(min=64),
+    default=MAX_SIDE,
+    show_default=True,
+    help="Store photographs with a longer side reduced to so many pixels; masks keep theirs.",
+)
+@click.option(
+    "--overlays", is_flag=True, help="Also write each image with its masks as a JPEG, overlays/."
+)
+def command(
+    datasets: tuple[Path | str, ...], out: Path, limit: int | None, max_side: int, overlays: bool
+) -> None:
+    """Write a page to look through DATASETS: one, or two to be held against each other.
 
-    The page is a single file that needs no network: hover over a mask for its id, area, predicted
-    IoU and stability. A dataset that is still being made is shown as far as it is.
+    Open OUT/index.html in a browser; it needs no network. Images are filtered and sorted by stage,
+    scores, area, category and failure; keys lead from image to image and from mask to mask, and
+    zoom goes down to the pixel. Of two datasets the masks that match (IoU 0.5) have one colour, the
+    others are red. A dataset that is still being made is shown as far as it is.
     """
-    opened = Dataset(dataset, allow_incomplete=True)
-    total = min(limit, len(opened))
+    run = ViewerRun(datasets=datasets, out=out, limit=limit, max_side=max_side, overlays=overlays)
+    total = max(len(Dataset(each, allow_incomplete=True)) for each in datasets)
+    total = min(total, limit or total)
     with tqdm(total=total, desc="show", unit="img", disable=not sys.stderr.isatty()) as bar:
 
-        def advance(_record: ImageRecord) -> None:
+        def advance(_image: ViewerImage) -> None:
             bar.update()
 
-        summary = write_pictures(opened, out, limit=limit, progress=advance)
+        summary = write_viewer(run, progress=advance)
     line = f"{summary.page}: {summary.images} images, {summary.masks} masks"
+    if len(datasets) > 1:
+        line += f", {summary.matched} of the first have a counterpart in the second"
+    if summary.failed:
+        line += f"; {summary.failed} images failed"
     if summary.without_photograph:
         line += f"; {summary.without_photograph} photographs are no longer where they were"
+    if not summary.is_complete:
+        line += "; the rest is still being made"
     click.echo(line)

@@ -30,6 +30,7 @@ from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.model.crew import in_order, one_thread_an_operator
 from sa_engine.model.device import choose_precision
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.framing import resize_to_input
 from sa_engine.model.mask_decoder import ImageContext, prompts_per_chunk
 from sa_engine.model.prompts import FOREGROUND, Prompts
@@ -99,8 +100,8 @@ class MaskGenerator:
             size_hw, layers=self.config.crop_n_layers, overlap_ratio=self.config.crop_overlap_ratio
         )
         found = [
-            self._search(embedding_1CHW, input_hw, index, crops, size_hw)
-            for index, input_hw, embedding_1CHW in self._embed(rgb_HW3, crops)
+            self._search(embedding, input_hw, index, crops, size_hw)
+            for index, input_hw, embedding in self._embed(rgb_HW3, crops)
         ]
         with self._times.measure(TimedStep.SUPPRESS):
             candidates = filters.concatenate(found)
@@ -116,8 +117,8 @@ class MaskGenerator:
 
     def _embed(
         self, rgb_HW3: NDArray[np.uint8], crops: Sequence[Crop]
-    ) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
-        """Index, size in the model's input, and embedding (1, C, H, W) of every crop, in order.
+    ) -> Iterator[tuple[int, tuple[int, int], ImageEmbedding]]:
+        """Index, size in the model's input, and embedding of every crop, in order.
 
         Crops of a layer go through the encoder some at a time; only theirs are held.
         """
@@ -141,11 +142,11 @@ class MaskGenerator:
                     embeddings = self._sam.encode_image(torch.stack(squares))
                 for position, (index, _) in enumerate(batch):
                     height, width = inputs[position].shape[:2]
-                    yield index, (height, width), embeddings[position : position + 1]
+                    yield index, (height, width), embeddings.image(position)
 
     def _search(
         self,
-        embedding_1CHW: Tensor,
+        embedding: ImageEmbedding,
         input_hw: tuple[int, int],
         index: int,
         crops: Sequence[Crop],
@@ -169,7 +170,7 @@ class MaskGenerator:
         with self._times.measure(TimedStep.PROMPT):
             pe_1CHW = prompt_encoder.image_pe()
             _, dense_1C11 = prompt_encoder(self._prompts(points[:1]))
-            context = decoder.prepare(embedding_1CHW, pe_1CHW, shared_dense_1C11=dense_1C11)
+            context = decoder.prepare(embedding, pe_1CHW, shared_dense_1C11=dense_1C11)
 
         def search(begin: int) -> Candidates | None:
             some = slice(begin, begin + at_once)

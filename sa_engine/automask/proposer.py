@@ -105,7 +105,7 @@ class Proposer:
         boxes_N4 = torch.from_numpy(scaled.astype(np.float32).reshape(-1, 4)).to(device)
         dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
         context = decoder.prepare(
-            image.encoded.embedding_BCHW,
+            image.encoded.embedding,
             sam.prompt_encoder.image_pe(),
             shared_dense_1C11=dense,
         )

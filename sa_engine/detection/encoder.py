@@ -1,9 +1,10 @@
 """The frozen image encoder as the detector sees it: its embedding and its finer early maps.
 
 The embedding has a cell for 16 x 16 pixels of the model's input, which is coarse for small objects
-where the input is small. TinyViT passes through maps of strides 4 and 8 on its way; they come at no
-further cost. The plain ViTs have one resolution throughout: for them finer maps are made by
-upsampling (Li et al., "Exploring Plain Vision Transformer Backbones", 2022).
+where the input is small. TinyViT passes through maps of strides 4 and 8 on its way, and the lite
+encoders' neck makes the mask decoder's skips of two; they come at no further cost. The plain ViTs
+have one resolution throughout: for them finer maps are made by upsampling (Li et al., "Exploring
+Plain Vision Transformer Backbones", 2022).
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sa_engine.model.embedding import ImageEmbedding
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.encoders.tiny_vit import TinyVit
 from sa_engine.model.sam import Sam
 
@@ -23,19 +26,22 @@ EMBEDDING_STRIDE = 16
 class EncodedMaps:
     """B images as the encoder sees them.
 
-    embedding_BCHW: (B, C, S/16, S/16), as `Sam.encode_image` gives it.
+    embedding: as `Sam.encode_image` gives it.
     finer: the encoder's own maps of smaller strides, (B, C', S/stride, S/stride), by stride.
     """
 
-    embedding_BCHW: Tensor
+    embedding: ImageEmbedding
     finer: dict[int, Tensor]
 
 
 def finer_channels(sam: Sam) -> dict[int, int]:
     """The channels of the maps of smaller strides that `encode` gives, by stride; none for ViTs."""
+    encoder: Any = sam.image_encoder
+    if isinstance(encoder, LiteEncoder):
+        return {4: encoder.neck.skip4.in_channels, 8: encoder.neck.skip8.in_channels}
     channels: dict[int, int] = {}
     stride = 4
-    for step in _steps(sam):
+    for step in _readers(sam):
         if stride >= EMBEDDING_STRIDE:
             break
         channels[stride] = int(step.conv1.c.weight.shape[1])
@@ -57,22 +63,26 @@ def encode(sam: Sam, images_B3SS: Tensor) -> EncodedMaps:
         if stride < EMBEDDING_STRIDE:
             finer[stride] = x_BCHW
 
-    # What a stage gives is what its step to the next one takes.
-    handles = [step.register_forward_pre_hook(keep) for step in _steps(sam)]
+    handles = [reader.register_forward_pre_hook(keep) for reader in _readers(sam)]
     try:
-        embedding_BCHW = sam.encode_image(images_B3SS)
+        embedding = sam.encode_image(images_B3SS)
     finally:
         for handle in handles:
             handle.remove()
-    return EncodedMaps(embedding_BCHW, finer)
+    return EncodedMaps(embedding, finer)
 
 
-def _steps(sam: Sam) -> list[Any]:
-    """The steps from one stage of the encoder to the next; none for ViTs."""
-    if not isinstance(sam.image_encoder, TinyVit):
+def _readers(sam: Sam) -> list[Any]:
+    """The encoder's modules whose inputs are its finer maps; none for ViTs.
+
+    TinyViT: the steps from one stage to the next. Lite: the makers of the mask decoder's skips.
+    """
+    encoder: Any = sam.image_encoder
+    if isinstance(encoder, LiteEncoder):
+        return [encoder.neck.skip4, encoder.neck.skip8]
+    if not isinstance(encoder, TinyVit):
         return []
-    stages: Any = sam.image_encoder.layers
-    return [stage.downsample for stage in stages if stage.downsample is not None]
+    return [stage.downsample for stage in encoder.layers if stage.downsample is not None]
 
 
 def encoder_digest(sam: Sam) -> str:

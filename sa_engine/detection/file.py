@@ -187,6 +187,5 @@ def _check_encoder(card: DetectorCard, sam: Sam, path: Path) -> None:
 
 
 def embedding_channels(sam: Sam) -> int:
-    """Of the encoder's neck, whose last layer is a normalisation."""
-    neck: Any = sam.image_encoder.neck
-    return int(neck[-1].weight.shape[0])
+    """Of the encoder's embedding: those of the decoder's tokens."""
+    return int(sam.mask_decoder.iou_token.weight.shape[1])

@@ -146,7 +146,7 @@ class Detector(nn.Module):
 
     def _pyramid(self, encoded: EncodedMaps) -> list[Tensor]:
         """Maps of `strides`, finest first, (B, H, W, C) each."""
-        inputs = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding_BCHW}
+        inputs = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding.coarse_BCHW}
         top = self.laterals[str(EMBEDDING_STRIDE)](inputs[EMBEDDING_STRIDE])
         maps = [self.merge[str(EMBEDDING_STRIDE)](top)]
         for stride in sorted((s for s in self.strides if s < EMBEDDING_STRIDE), reverse=True):

@@ -18,9 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.card import MOST_IMAGE_SIZE, ModelCard
+from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
 from sa_engine.model.foreign import read_foreign, what_else
 from sa_engine.model.sam import Sam
-from sa_engine.model.variants import IMAGE_SIZE, VIT_SIZES, build_sam
+from sa_engine.model.variants import IMAGE_SIZE, VARIANTS, VIT_SIZES, build_sam
 
 CARD_KEY = "sa_engine_card"
 SHOWN = 4
@@ -37,6 +38,7 @@ UNUSED = (
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _POS_EMBED = "image_encoder.pos_embed"
 _TINY_VIT_FIRST = "image_encoder.patch_embed.seq.0.c.weight"
+_LITE_FIRST = "image_encoder.backbone.stem.conv.weight"
 _HEAD_CLASSES = 1000
 _IMAGE_SIZES = range(16, MOST_IMAGE_SIZE + 1, 16)
 _IS_IT_WHOLE = "Is it complete, and meant for this model?"
@@ -122,7 +124,14 @@ def export_public(sam: Sam, path: Path | str) -> None:
 
     MobileSAM's loader insists on the classifier that its encoder was pretrained with and never
     uses; for vit_t a blank one is written.
+
+    Raises UsageError for a variant that no public code knows.
     """
+    if sam.variant in LITE_SIZES:
+        raise UsageError(
+            f"the public .pth layouts do not know {sam.variant}; "
+            "give a file that ends in .safetensors"
+        )
     tensors = {
         name: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu()
         for name, t in sam.state_dict().items()
@@ -250,6 +259,13 @@ def _identify(tensors: Mapping[str, Tensor], card: ModelCard | None, path: Path)
     """The variant and the input size that the tensors were made for."""
     if _TINY_VIT_FIRST in tensors:
         return "vit_t", card.image_size if card else IMAGE_SIZE
+    if _LITE_FIRST in tensors:
+        if card is None or card.variant not in LITE_SIZES:
+            raise CheckpointError(
+                f"{path} holds a lite image encoder without the card that tells its size; "
+                "give the safetensors file that the engine wrote"
+            )
+        return card.variant, card.image_size
     pos_embed = tensors.get(_POS_EMBED)
     if pos_embed is not None and pos_embed.dim() == 4:
         for variant, size in VIT_SIZES.items():
@@ -265,7 +281,7 @@ def _identify(tensors: Mapping[str, Tensor], card: ModelCard | None, path: Path)
     other = what_else(list(tensors))
     raise CheckpointError(
         f"{path} holds no image encoder of a promptable segmentation model "
-        f"(vit_t, vit_b, vit_l, vit_h)" + (f": {other}" if other else f"; it holds {found}")
+        f"({', '.join(VARIANTS)})" + (f": {other}" if other else f"; it holds {found}")
     )
 
 

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""Of RGB in [0, 255], by which pixels are normalised."""
+
 
 def fitted_size(size_hw: tuple[int, int], image_size: int) -> tuple[int, int]:
     """(height, width) of an image once its longest side is `image_size`.

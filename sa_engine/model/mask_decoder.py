@@ -8,11 +8,13 @@ chosen masks only.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.layers import HeadMlp, LayerNorm2d
 from sa_engine.model.two_way_transformer import ProjectedImage, TwoWayTransformer
 
@@ -42,6 +44,7 @@ class ImageContext:
     pe_tiles_1nC: their positional encoding.
     shared_tiles_1nC, shared: the tokens of prompts without a mask and the first block's projections
         of them; None where they were not prepared.
+    skips: what is added to each tile's cells on the way up; empty for encoders without skips.
     """
 
     tiles_BnC: tuple[Tensor, ...]
@@ -49,6 +52,28 @@ class ImageContext:
     grid_hw: tuple[int, int]
     shared_tiles_1nC: tuple[Tensor, ...] | None
     shared: ProjectedImage | None
+    skips: tuple["SkipTile", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SkipTile:
+    """The high-resolution skips of one tile of B images, the pixels of a cell together.
+
+    eighth_Bn4D: the 2 x 2 pixels of stride 8 of every cell, C/4 channels.
+    quarter_BnmE: its 16 pixels of stride 4, those of one pixel of stride 8 together, C/8 channels.
+    """
+
+    eighth_Bn4D: Tensor
+    quarter_BnmE: Tensor
+
+    def of(self, image_index_K: Tensor | None) -> "SkipTile":
+        """Those of K prompts' images; of one image (B is 1) all prompts share them."""
+        if image_index_K is None or len(self.eighth_Bn4D) == 1:
+            return self
+        return SkipTile(
+            self.eighth_Bn4D.index_select(0, image_index_K),
+            self.quarter_BnmE.index_select(0, image_index_K),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +83,15 @@ class DecodedTokens:
     iou_P4: predicted IoU of a prompt's four masks, float32.
     mask_tokens_P4C: the tokens that the masks are drawn with.
     tiles_PnC: image tokens after the transformer. They are large: draw, then let go.
+    skips: those of the context; image_index_P: each prompt's image where it holds several.
     """
 
     iou_P4: Tensor
     mask_tokens_P4C: Tensor
     tiles_PnC: tuple[Tensor, ...]
     grid_hw: tuple[int, int]
+    skips: tuple[SkipTile, ...] = ()
+    image_index_P: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.iou_P4)
@@ -93,18 +121,19 @@ class MaskDecoder(nn.Module):
 
     def prepare(
         self,
-        embedding_BCHW: Tensor,
+        embedding: ImageEmbedding,
         image_pe_1CHW: Tensor,
         *,
         shared_dense_1C11: Tensor | None = None,
     ) -> ImageContext:
         """Do the work that prompts share.
 
-        embedding_BCHW: the image embedding, or several images' (`attend` then needs image_index_P).
+        embedding: of one image, or of several (`attend` then needs image_index_P).
         shared_dense_1C11: the dense embedding of prompts without masks. With it the first block's
             projections of a single image are made here, once, and not per prompt.
         """
         dtype = self.iou_token.weight.dtype
+        embedding_BCHW = embedding.coarse_BCHW
         h, w = embedding_BCHW.shape[2:]
         rows = h
         if embedding_BCHW.device.type == "cpu" and not torch.is_grad_enabled():
@@ -115,11 +144,12 @@ class MaskDecoder(nn.Module):
             return torch.split(x_BNC, rows * w, dim=1)
 
         tiles, pe_tiles = cut(embedding_BCHW), cut(image_pe_1CHW)
+        skips = _skip_tiles(embedding, rows * w)
         if shared_dense_1C11 is None or len(embedding_BCHW) != 1:
-            return ImageContext(tiles, pe_tiles, (h, w), None, None)
+            return ImageContext(tiles, pe_tiles, (h, w), None, None, skips)
         shared_tiles = cut(embedding_BCHW.to(dtype) + shared_dense_1C11.to(dtype))
         shared = self.transformer.project_image(shared_tiles, pe_tiles)
-        return ImageContext(tiles, pe_tiles, (h, w), shared_tiles, shared)
+        return ImageContext(tiles, pe_tiles, (h, w), shared_tiles, shared, skips)
 
     def attend(
         self,
@@ -151,7 +181,12 @@ class MaskDecoder(nn.Module):
         tokens, decoded = self.transformer(tokens, tiles, context.pe_tiles_1nC, shared)
         iou = self.iou_prediction_head(tokens[:, 0])
         return DecodedTokens(
-            iou.float(), tokens[:, 1 : 1 + NUM_MASKS], tuple(decoded), context.grid_hw
+            iou.float(),
+            tokens[:, 1 : 1 + NUM_MASKS],
+            tuple(decoded),
+            context.grid_hw,
+            context.skips,
+            image_index_P,
         )
 
     def masks(self, tokens: DecodedTokens, prompt_index_K: Tensor, mask_index_K: Tensor) -> Tensor:
@@ -170,9 +205,16 @@ class MaskDecoder(nn.Module):
         ]
         return self._join(parts, tokens.grid_hw)
 
+    def draw(self, tokens: DecodedTokens, masks: slice) -> Tensor:
+        """Draw the same masks for every prompt: logits (P, M, 4·H, 4·W), float32.
+
+        masks: of 0 to 3. Differentiable, and without any wait for a GPU.
+        """
+        return self._join(list(self._draw(tokens, None, masks)), tokens.grid_hw)
+
     def forward(
         self,
-        embedding_BCHW: Tensor,
+        embedding: ImageEmbedding,
         image_pe_1CHW: Tensor,
         sparse_PTC: Tensor,
         dense: Tensor,
@@ -188,12 +230,12 @@ class MaskDecoder(nn.Module):
         chosen = slice(1, NUM_MASKS) if multimask else slice(0, 1)
         p = len(sparse_PTC)
         if p == 0:
-            h, w = embedding_BCHW.shape[2:]
-            none = torch.zeros(0, chosen.stop - chosen.start, device=embedding_BCHW.device)
+            h, w = embedding.coarse_BCHW.shape[2:]
+            none = torch.zeros(0, chosen.stop - chosen.start, device=embedding.device)
             return none.new_zeros(*none.shape, 4 * h, 4 * w), none
         shared_dense = dense if dense.shape[2:] == (1, 1) else None
-        context = self.prepare(embedding_BCHW, image_pe_1CHW, shared_dense_1C11=shared_dense)
-        step = p if torch.is_grad_enabled() else prompts_per_chunk(embedding_BCHW.device)
+        context = self.prepare(embedding, image_pe_1CHW, shared_dense_1C11=shared_dense)
+        step = p if torch.is_grad_enabled() else prompts_per_chunk(embedding.device)
         logits, iou = [], []
         for i in range(0, p, step):
             at = slice(i, i + step)
@@ -203,7 +245,7 @@ class MaskDecoder(nn.Module):
                 dense if shared_dense is not None else dense[at],
                 image_index_P=None if image_index_P is None else image_index_P[at],
             )
-            logits.append(self._join(list(self._draw(tokens, None, chosen)), tokens.grid_hw))
+            logits.append(self.draw(tokens, chosen))
             iou.append(tokens.iou_P4[:, chosen])
         return torch.cat(logits), torch.cat(iou)
 
@@ -217,7 +259,10 @@ class MaskDecoder(nn.Module):
         start, tiles = 0, []
         for tile in context.tiles_BnC:
             stop = start + tile.shape[1]
-            x = tile if len(tile) == 1 or image_index_P is None else tile[image_index_P]
+            x = tile
+            if len(tile) > 1 and image_index_P is not None:
+                # Its gradient is a sum by index; that of tile[image_index_P] sorts first.
+                x = tile.index_select(0, image_index_P)
             part = dense_PNC if dense_PNC.shape[1] == 1 else dense_PNC[:, start:stop]
             tiles.append((x + part).expand(p, -1, -1))
             start = stop
@@ -242,12 +287,19 @@ class MaskDecoder(nn.Module):
         weight1, bias1 = up1.weight.permute(2, 3, 1, 0).flatten(0, 2), up1.bias
         weight2, bias2 = up2.weight.permute(2, 3, 1, 0).flatten(0, 2), up2.bias
         assert bias1 is not None and bias2 is not None
-        for tile in tokens.tiles_PnC:
+        images = tokens.image_index_P
+        if images is not None and prompts is not None:
+            images = images[prompts]
+        for tile, skip in zip_longest(tokens.tiles_PnC, tokens.skips):
             x = tile if prompts is None else tile[prompts]
             p, n, _ = x.shape
+            own = None if skip is None else skip.of(images)
             x = F.linear(x, weight1, bias1.repeat(4)).view(p, n, 4, -1)
+            x = x if own is None else x + own.eighth_Bn4D.to(x.dtype)
             x = F.gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
-            x = F.gelu(F.linear(x, weight2, bias2.repeat(4))).view(p, n * 16, -1)
+            x = F.linear(x, weight2, bias2.repeat(4)).view(p, n, 16, -1)
+            x = x if own is None else x + own.quarter_BnmE.to(x.dtype)
+            x = F.gelu(x).view(p, n * 16, -1)
             yield torch.bmm(hyper_PMC, x.transpose(1, 2)).view(p, len(wanted), n, 16)
 
     def _join(self, parts: list[Tensor], grid_hw: tuple[int, int]) -> Tensor:
@@ -258,3 +310,19 @@ class MaskDecoder(nn.Module):
         # A cell's 16 pixels: (row, column) of the first upscaling, then of the second.
         pixels = cells.view(-1, h, w, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return pixels.reshape(*lead, 4 * h, 4 * w)
+
+
+def _skip_tiles(embedding: ImageEmbedding, tile_cells: int) -> tuple[SkipTile, ...]:
+    """The skips in the order of `MaskDecoder._draw`, so that a prompt pays for an addition only."""
+    if embedding.eighth_BCHW is None or embedding.quarter_BCHW is None:
+        return ()
+    h, w = embedding.coarse_BCHW.shape[2:]
+    eighth, quarter = embedding.eighth_BCHW, embedding.quarter_BCHW
+    b, d = eighth.shape[:2]
+    e = quarter.shape[1]
+    eighth_BN4D = eighth.reshape(b, d, h, 2, w, 2).permute(0, 2, 4, 3, 5, 1).reshape(b, -1, 4, d)
+    # As in `_join`: (row, column) of the first upscaling, then of the second.
+    quarter_BNmE = quarter.reshape(b, e, h, 2, 2, w, 2, 2).permute(0, 2, 5, 3, 6, 4, 7, 1)
+    quarter_BNmE = quarter_BNmE.reshape(b, -1, 16, e)
+    tiles = (torch.split(x, tile_cells, dim=1) for x in (eighth_BN4D, quarter_BNmE))
+    return tuple(SkipTile(a.contiguous(), b.contiguous()) for a, b in zip(*tiles, strict=True))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sa_engine.dataset.images.given import AnyImage, rgb_of
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.framing import (
     fitted_size,
     logits_at_full_size,
@@ -54,7 +55,7 @@ class Encoded:
     """An image that a predictor has taken up, to be taken up again at once; opaque to others."""
 
     size_hw: tuple[int, int]
-    embedding_1CHW: Tensor
+    embedding: ImageEmbedding
     context: ImageContext
 
 
@@ -81,9 +82,9 @@ class Predictor:
         return self.encoded.size_hw
 
     @property
-    def embedding(self) -> Tensor:
-        """The image's embedding, to be kept for `set_embedding`."""
-        return self.encoded.embedding_1CHW
+    def embedding(self) -> ImageEmbedding:
+        """The encoded image, to be kept for `set_embedding`."""
+        return self.encoded.embedding
 
     @property
     def encoded(self) -> Encoded:
@@ -110,16 +111,16 @@ class Predictor:
         self.set_embedding(embedding, (rgb_HW3.shape[0], rgb_HW3.shape[1]))
 
     @torch.inference_mode()
-    def set_embedding(self, embedding_1CHW: Tensor, size_hw: tuple[int, int]) -> None:
+    def set_embedding(self, embedding: ImageEmbedding, size_hw: tuple[int, int]) -> None:
         """Take up an image of (height, width) `size_hw` that was encoded before."""
-        embedding_1CHW = embedding_1CHW.to(self.sam.device)
+        embedding = embedding.to(self.sam.device)
         encoder = self.sam.prompt_encoder
         context = self.sam.mask_decoder.prepare(
-            embedding_1CHW,
+            embedding,
             encoder.image_pe(),
             shared_dense_1C11=encoder.no_mask_embed.weight[:, :, None, None],
         )
-        self._encoded = Encoded(size_hw, embedding_1CHW, context)
+        self._encoded = Encoded(size_hw, embedding, context)
 
     def predict(
         self,

@@ -10,21 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.crew import one_thread_an_operator
+from sa_engine.model.embedding import ImageEmbedding
+from sa_engine.model.encoders.efficientnet_lite import FrozenNorm
+from sa_engine.model.encoders.lite import LiteEncoder
+from sa_engine.model.framing import PIXEL_MEAN, PIXEL_STD
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import Prompts
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
-
 
 class Sam(nn.Module):
-    """Its state dict has the names and shapes of the public checkpoints.
+    """Its state dict has the names and shapes of the public checkpoints, where there are such.
 
+    image_encoder: gives the embedding, or the embedding and the decoder's skips.
     image_size: side of the square model input in pixels, a multiple of 16.
-    variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    variant: one of `variants.VARIANTS`.
     card: what is known of its weights, the thresholds for automatic masks among it; None for
         weights that were not read from a file.
     """
@@ -66,6 +69,18 @@ class Sam(nn.Module):
         self.image_encoder.requires_grad_(False)
         self.train(self.training)
 
+    def freeze_stages(self, stages: int) -> None:
+        """Let the stem and the first stages of a lite encoder's backbone learn no more.
+
+        Raises UsageError for another encoder, or one of fewer stages.
+        """
+        if not isinstance(self.image_encoder, LiteEncoder):
+            raise UsageError(
+                f"the image encoder of {self.variant} has no stages to freeze; "
+                "freeze_stages is for lite0, lite1 and lite2, freeze_encoder for any"
+            )
+        self.image_encoder.backbone.freeze(stages)
+
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; a frozen image encoder stays in that of inference."""
         super().train(mode)
@@ -83,7 +98,7 @@ class Sam(nn.Module):
         self.mask_decoder.to(dtype)
         self.prompt_encoder.float()
         for module in self.image_encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d | FrozenNorm):
                 module.float()
 
     def preprocess(self, image_BCHW: Tensor) -> Tensor:
@@ -99,17 +114,17 @@ class Sam(nn.Module):
         normed = (image_BCHW - self.pixel_mean) / self.pixel_std
         return F.pad(normed, (0, self.image_size - w, 0, self.image_size - h))
 
-    def encode_image(self, images_B3HW: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, S, S) to embeddings (B, 256, S/16, S/16)."""
+    def encode_image(self, images_B3HW: Tensor) -> ImageEmbedding:
+        """Encode preprocessed images, (B, 3, S, S)."""
         dtype = next(self.image_encoder.parameters()).dtype
         plain = self.training or torch.is_grad_enabled()
         with nullcontext() if plain else one_thread_an_operator(self.device):
-            out: Tensor = self.image_encoder(images_B3HW.to(dtype))
-        return out
+            out: Tensor | tuple[Tensor, ...] = self.image_encoder(images_B3HW.to(dtype))
+        return ImageEmbedding(out) if isinstance(out, Tensor) else ImageEmbedding(*out)
 
     def decode(
         self,
-        embedding_BCHW: Tensor,
+        embedding: ImageEmbedding,
         prompts: Prompts,
         *,
         multimask: bool,
@@ -118,7 +133,7 @@ class Sam(nn.Module):
         """Logits (P, M, S/4, S/4) and predicted IoU (P, M); see `MaskDecoder.forward`."""
         sparse, dense = self.prompt_encoder(prompts)
         out: tuple[Tensor, Tensor] = self.mask_decoder(
-            embedding_BCHW,
+            embedding,
             self.prompt_encoder.image_pe(),
             sparse,
             dense,

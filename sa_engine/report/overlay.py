@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sa_engine.masks.rle import Rle, decode
+from sa_engine.masks.rle import Rle, areas
+from sa_engine.masks.sampled import sample_window
 
 GOLDEN_RATIO = 0.618033988749895
 """Successive hues this far apart on the colour circle stay apart, however many there are."""
@@ -33,18 +34,36 @@ def overlay(
     """Colour masks over a photograph, large ones first, so that parts stay visible on wholes.
 
     rgb: (H, W, 3) uint8; it is not changed.
-    masks: at the photograph's size; the colour of each follows from its place in the sequence.
+    masks: of the photograph, at its size or at another; they are looked at in its size, one after
+        the other. The colour of each follows from its place in the sequence.
     opacity: of the fill, [0, 1].
     outline_px: thickness of the outline in pixels; by default it grows with the photograph.
 
     Returns (H, W, 3) uint8.
     """
     picture = rgb.copy()
-    thickness = outline_px if outline_px is not None else max(1, round(max(rgb.shape[:2]) / 640))
-    drawn = [(decode(rle), colour) for rle, colour in zip(masks, palette(len(masks)), strict=True)]
-    for mask, colour in sorted(drawn, key=lambda pair: -int(pair[0].sum())):
-        tint = np.array(colour, dtype=np.float32)
-        picture[mask] = (picture[mask] * (1 - opacity) + tint * opacity).astype(np.uint8)
-        rings, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, rings, -1, colour, thickness, cv2.LINE_8)
+    size_hw = (rgb.shape[0], rgb.shape[1])
+    thickness = outline_px if outline_px is not None else max(1, round(max(size_hw) / 640))
+    colours = palette(len(masks))
+    for index in np.argsort([-area for area in areas(masks)], kind="stable"):
+        window, (x, y) = sample_window(masks[index], size_hw)
+        if not window.any():
+            continue
+        pixels = np.ascontiguousarray(window).view(np.uint8)
+        part = picture[y : y + window.shape[0], x : x + window.shape[1]]
+        values = np.arange(256, dtype=np.float32)[:, None] * (1 - opacity)
+        tinted = (values + np.array(colours[index]) * opacity).astype(np.uint8)
+        part[:] = cv2.copyTo(cv2.LUT(part, tinted[None]), pixels, part.copy())
+        rings, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
+        cv2.drawContours(picture, rings, -1, colours[index], thickness, cv2.LINE_8)
     return picture
+
+
+def reduced(rgb: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+    """The photograph with a long side of at most `long_side` pixels; as it is if it is smaller."""
+    height, width = rgb.shape[:2]
+    scale = long_side / max(height, width, 1)
+    if scale >= 1:
+        return rgb
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8)

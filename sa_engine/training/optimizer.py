@@ -14,6 +14,7 @@ _UNDECAYED = re.compile(
 )
 _TINY_VIT_LAYER = re.compile(r"image_encoder\.layers\.(\d+)\.blocks\.(\d+)\.")
 _TINY_VIT_STEP = re.compile(r"image_encoder\.layers\.(\d+)\.downsample\.")
+_LITE_LAYER = re.compile(r"image_encoder\.backbone\.stages\.(\d+)\.(\d+)\.")
 _VIT_LAYER = re.compile(r"image_encoder\.blocks\.(\d+)\.")
 
 
@@ -33,6 +34,7 @@ def build_optimizer(
         if not parameter.requires_grad:
             continue
         scale = config.layer_decay ** (deepest - depths[name]) if name in depths else 1.0
+        scale *= _part_scale(name, config)
         decays = parameter.dim() > 1 and not _UNDECAYED.search(name)
         decay = config.weight_decay if decays else 0.0
         matrix = turns and decays and is_matrix(parameter)
@@ -51,6 +53,13 @@ def build_optimizer(
     )
 
 
+def _part_scale(name: str, config: OptimConfig) -> float:
+    """A parameter's share of the learning rate by the part of the model that it is in."""
+    if not name.startswith("image_encoder."):
+        return config.decoder_lr_scale
+    return 1.0 if name.startswith("image_encoder.neck.") else config.backbone_lr_scale
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every group its share of `lr`."""
     for group in optimizer.param_groups:
@@ -58,23 +67,23 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def encoder_depths(model: nn.Module) -> dict[str, int]:
-    """The depth of each parameter of the image encoder, 0 for the patch embedding."""
+    """The depth of each parameter of the image encoder, 0 for the patch embedding or the stem."""
     names = [n for n, _ in model.named_parameters() if n.startswith("image_encoder.")]
     stages: dict[int, int] = {}
     for name in names:
-        if found := _TINY_VIT_LAYER.match(name):
+        if found := _TINY_VIT_LAYER.match(name) or _LITE_LAYER.match(name):
             stage, block = int(found[1]), int(found[2])
             stages[stage] = max(stages.get(stage, 0), block + 1)
     before = {stage: sum(n for s, n in stages.items() if s < stage) for stage in stages}
     depths: dict[str, int] = {}
     for name in names:
-        if found := _TINY_VIT_LAYER.match(name):
+        if found := _TINY_VIT_LAYER.match(name) or _LITE_LAYER.match(name):
             depths[name] = before[int(found[1])] + int(found[2]) + 1
         elif found := _TINY_VIT_STEP.match(name):
             depths[name] = before[int(found[1])] + stages[int(found[1])]
         elif found := _VIT_LAYER.match(name):
             depths[name] = int(found[1]) + 1
-        elif "patch_embed" in name or "pos_embed" in name:
+        elif "patch_embed" in name or "pos_embed" in name or ".stem." in name:
             depths[name] = 0
     # The neck follows the last block.
     last = max(depths.values(), default=0) + 1

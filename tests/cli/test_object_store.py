@@ -91,7 +91,7 @@ def test_a_run_there_is_killed_and_goes_on(
     assert sa_engine("verify", url).stdout == f"{url}: no problems\n"
     shown = sa_engine("show", url, "--out", "pictures")
     assert "pictures/index.html: 3 images" in shown.stdout
-    assert len(list((tmp_path / "pictures").glob("overlay_*.jpg"))) == 3
+    assert len(list((tmp_path / "pictures").rglob("*.thumb.jpg"))) == 3
 
 
 def test_mistakes_are_one_line(sa_engine: Run, bucket: str, photographs: Path) -> None:

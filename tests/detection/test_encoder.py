@@ -32,7 +32,7 @@ def small_vit(image_size: int) -> Sam:
 def test_the_embedding_is_the_model_s_own(sam: Sam):
     images = torch.randn(2, 3, 64, 64)
     encoded = encode(sam, images)
-    assert torch.equal(encoded.embedding_BCHW, sam.encode_image(images))
+    assert torch.equal(encoded.embedding.coarse_BCHW, sam.encode_image(images).coarse_BCHW)
     assert {s: tuple(x.shape) for s, x in encoded.finer.items()} == {
         4: (2, 32, 16, 16),
         8: (2, 48, 8, 8),
@@ -45,7 +45,7 @@ def test_a_plain_vit_has_no_finer_maps():
     sam = small_vit(64)
     images = torch.randn(1, 3, 64, 64)
     encoded = encode(sam, images)
-    assert torch.equal(encoded.embedding_BCHW, sam.encode_image(images))
+    assert torch.equal(encoded.embedding.coarse_BCHW, sam.encode_image(images).coarse_BCHW)
     assert encoded.finer == {} == finer_channels(sam)
 
 

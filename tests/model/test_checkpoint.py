@@ -268,3 +268,27 @@ def test_no_such_file(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "absent.pth")
     with pytest.raises(UsageError, match="is a folder"):
         load_checkpoint(tmp_path)
+
+
+def test_a_lite_model_at_any_multiple_of_32(tmp_path: Path) -> None:
+    sam = build_sam("lite1", 64)
+    randomise(sam, seed=5)
+    path = tmp_path / "lite.safetensors"
+    save_checkpoint(
+        sam, path, ModelCard(name="lite", variant="lite1", image_size=64), dtype=torch.float32
+    )
+    found = load_checkpoint(path, image_size=96)
+    assert (found.variant, found.image_size) == ("lite1", 96)
+    assert_same(found, sam)
+    with pytest.raises(UsageError, match="72 is not a positive multiple of 32, as lite1 needs"):
+        load_checkpoint(path, image_size=72)
+    with pytest.raises(UsageError, match="do not know lite1; give a file"):
+        export_public(sam, tmp_path / "lite.pth")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_lite_model_needs_its_card(tmp_path: Path) -> None:
+    path = tmp_path / "lite.pth"
+    torch.save(build_sam("lite0", 64).state_dict(), path)
+    with pytest.raises(CheckpointError, match="without the card that tells its size"):
+        load_checkpoint(path)

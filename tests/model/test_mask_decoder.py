@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from sa_engine.model import mask_decoder
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.mask_decoder import MaskDecoder, prompts_per_chunk
 from tests.support.plain_decoder import PlainDecoder
 from tests.support.weights import randomise
@@ -33,7 +34,7 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).abs().max() / expected.std()).detach())
 
 
-EMBEDDING = noise(1, 256, *GRID_HW, seed=2)
+EMBEDDING = ImageEmbedding(noise(1, 256, *GRID_HW, seed=2))
 IMAGE_PE = noise(1, 256, *GRID_HW, seed=3)
 
 
@@ -60,14 +61,14 @@ def test_equals_the_published_order(
     assert one_iou.shape == (p, 1)
     for i in range(p):
         dense_CHW = dense[i] if with_masks else dense[0].expand(-1, *GRID_HW)
-        logits, iou = plain.decode(EMBEDDING[0], IMAGE_PE[0], sparse[i], dense_CHW)
+        logits, iou = plain.decode(EMBEDDING.coarse_BCHW[0], IMAGE_PE[0], sparse[i], dense_CHW)
         assert relative_error(torch.cat([one[i], three[i]]), logits) < TOLERANCE
         assert relative_error(torch.cat([one_iou[i], three_iou[i]]), iou) < TOLERANCE
 
 
 @pytest.mark.parametrize("with_masks", [False, True], ids=["no masks", "masks"])
 def test_prompts_of_several_images_at_once(decoder: MaskDecoder, with_masks: bool) -> None:
-    embeddings = noise(3, 256, *GRID_HW, seed=6)
+    embeddings = ImageEmbedding(noise(3, 256, *GRID_HW, seed=6))
     sparse = noise(4, 2, 256, seed=7)
     dense = noise(4, 256, *GRID_HW, seed=8) if with_masks else noise(1, 256, 1, 1, seed=8)
     image_index = torch.tensor([2, 0, 2, 1])
@@ -77,7 +78,7 @@ def test_prompts_of_several_images_at_once(decoder: MaskDecoder, with_masks: boo
     for i, image in enumerate(image_index.tolist()):
         own_dense = dense[i : i + 1] if with_masks else dense
         alone, alone_iou = decoder(
-            embeddings[image : image + 1], IMAGE_PE, sparse[i : i + 1], own_dense, multimask=True
+            embeddings.image(image), IMAGE_PE, sparse[i : i + 1], own_dense, multimask=True
         )
         assert relative_error(logits[i : i + 1], alone) < TOLERANCE
         assert relative_error(iou[i : i + 1], alone_iou) < TOLERANCE
@@ -86,7 +87,7 @@ def test_prompts_of_several_images_at_once(decoder: MaskDecoder, with_masks: boo
 def test_several_images_need_an_index(decoder: MaskDecoder) -> None:
     with pytest.raises(ValueError, match="image_index_P"):
         decoder(
-            noise(2, 256, *GRID_HW, seed=6),
+            ImageEmbedding(noise(2, 256, *GRID_HW, seed=6)),
             IMAGE_PE,
             noise(2, 2, 256, seed=7),
             noise(1, 256, 1, 1, seed=8),
@@ -111,6 +112,46 @@ def test_draws_the_chosen_masks_only(decoder: MaskDecoder, monkeypatch: pytest.M
     three, iou = decoder(EMBEDDING, IMAGE_PE, sparse, dense, multimask=True)
     assert relative_error(torch.stack(everything[1:], dim=1), three) < TOLERANCE
     assert relative_error(tokens.iou_P4[:, 1:], iou) < TOLERANCE
+
+
+SKIPPED = ImageEmbedding(
+    noise(2, 256, *GRID_HW, seed=20), noise(2, 64, 16, 12, seed=21), noise(2, 32, 32, 24, seed=22)
+)
+
+
+@pytest.mark.parametrize("with_masks", [False, True], ids=["no masks", "masks"])
+@pytest.mark.parametrize("grad", [False, True], ids=["tiles", "whole"])
+def test_skips_are_added_on_the_way_up(
+    decoder: MaskDecoder,
+    plain: PlainDecoder,
+    monkeypatch: pytest.MonkeyPatch,
+    with_masks: bool,
+    grad: bool,
+) -> None:
+    monkeypatch.setattr(mask_decoder, "CPU_TILE_TOKENS", 3 * GRID_HW[1])
+    p, image_index = 5, torch.tensor([1, 0, 0, 1, 1])
+    sparse = noise(p, 2, 256, seed=23)
+    dense = noise(p, 256, *GRID_HW, seed=24) if with_masks else noise(1, 256, 1, 1, seed=24)
+    with torch.set_grad_enabled(grad):
+        both, _ = decoder(
+            SKIPPED, IMAGE_PE, sparse, dense, multimask=True, image_index_P=image_index
+        )
+        alone, _ = decoder(SKIPPED.image(1), IMAGE_PE, sparse, dense, multimask=True)
+        context = decoder.prepare(SKIPPED, IMAGE_PE)
+        tokens = decoder.attend(context, sparse, dense, image_index_P=image_index)
+        chosen = decoder.masks(tokens, torch.tensor([4, 1]), torch.tensor([3, 1]))
+    assert SKIPPED.eighth_BCHW is not None and SKIPPED.quarter_BCHW is not None
+    for i, image in enumerate(image_index.tolist()):
+        dense_CHW = dense[i] if with_masks else dense[0].expand(-1, *GRID_HW)
+        skips = SKIPPED.eighth_BCHW[image], SKIPPED.quarter_BCHW[image]
+        logits, _ = plain.decode(
+            SKIPPED.coarse_BCHW[image], IMAGE_PE[0], sparse[i], dense_CHW, skips
+        )
+        assert relative_error(both[i], logits[1:]) < TOLERANCE
+        if image == 1:
+            assert relative_error(alone[i], logits[1:]) < TOLERANCE
+    assert relative_error(chosen, torch.stack([both[4, 2], both[1, 0]])) < TOLERANCE
+    assert relative_error(decoder.draw(tokens, slice(2, 4)), both[:, 1:]) < TOLERANCE
 
 
 @torch.no_grad()
@@ -144,9 +185,10 @@ def test_gradients_equal_the_published_order() -> None:
         found = {name: p.grad for name, p in decoder.named_parameters()}
         return {**found, "embedding": embedding.grad}
 
-    embedding = EMBEDDING.clone().requires_grad_()
-    one, one_iou = decoder(embedding, IMAGE_PE, sparse, dense, multimask=False)
-    three, three_iou = decoder(embedding, IMAGE_PE, sparse, dense, multimask=True)
+    embedding = EMBEDDING.coarse_BCHW.clone().requires_grad_()
+    encoded = ImageEmbedding(embedding)
+    one, one_iou = decoder(encoded, IMAGE_PE, sparse, dense, multimask=False)
+    three, three_iou = decoder(encoded, IMAGE_PE, sparse, dense, multimask=True)
     found = gradients(torch.cat([one, three], 1), torch.cat([one_iou, three_iou], 1), embedding)
     answers = [
         plain.decode(embedding[0], IMAGE_PE[0], tokens, dense[0].expand(-1, *GRID_HW))

@@ -116,6 +116,6 @@ def test_half_precision() -> None:
     randomise(sam, seed=0)
     predictor = Predictor(sam, precision=torch.bfloat16)
     predictor.set_image(RGB)
-    assert predictor.embedding.dtype == torch.bfloat16
+    assert predictor.embedding.coarse_BCHW.dtype == torch.bfloat16
     found = predictor.predict(points_xy=[[5, 6]], labels=[1])
     assert found.low_res_logits.dtype == np.float32

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sa_engine.errors import UsageError
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.variants import VIT_SIZES, VitSize, build_sam
 
@@ -17,17 +18,17 @@ def test_impossible_size(size: int) -> None:
         build_sam("vit_t", size)
 
 
-@pytest.mark.parametrize("variant", ["vit_t", "vit_b"])
+@pytest.mark.parametrize("variant", ["vit_t", "vit_b", "lite0"])
 def test_trains_end_to_end(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(VIT_SIZES, "vit_b", VitSize(32, 3, 2, (1,)))
     torch.manual_seed(0)
-    sam = build_sam(variant, 112, drop_path=0.1)
+    sam = build_sam(variant, 128, drop_path=0.1)
     prompts = Prompts(
-        boxes_P4=torch.tensor([[10.0, 10, 60, 60]]), masks_P1HW=torch.zeros(1, 1, 28, 28)
+        boxes_P4=torch.tensor([[10.0, 10, 60, 60]]), masks_P1HW=torch.zeros(1, 1, 32, 32)
     )
-    embedding = sam.encode_image(sam.preprocess(torch.rand(1, 3, 100, 112) * 255))
+    embedding = sam.encode_image(sam.preprocess(torch.rand(1, 3, 100, 128) * 255))
     logits, iou = sam.decode(embedding, prompts, multimask=True)
-    assert logits.shape == (1, 3, 28, 28)
+    assert logits.shape == (1, 3, 32, 32)
     (logits.square().mean() + iou.square().mean()).backward()
     single_mask = "mask_decoder.output_hypernetworks_mlps.0."
     unused = {
@@ -49,6 +50,6 @@ def test_trains_end_to_end(variant: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_deeper_decoder() -> None:
     sam = build_sam("vit_t", 64, decoder_depth=3)
     prompts = Prompts(boxes_P4=torch.tensor([[10.0, 10, 60, 60]]))
-    logits, _ = sam.decode(torch.zeros(1, 256, 4, 4), prompts, multimask=False)
+    logits, _ = sam.decode(ImageEmbedding(torch.zeros(1, 256, 4, 4)), prompts, multimask=False)
     assert logits.shape == (1, 1, 16, 16)
     assert "mask_decoder.transformer.layers.2.norm4.weight" in sam.state_dict()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sa_engine.masks.rle import encode
-from sa_engine.report.overlay import overlay, palette
+from sa_engine.report.overlay import overlay, palette, reduced
 
 
 def test_colours_the_mask_and_nothing_else() -> None:
@@ -31,3 +31,20 @@ def test_small_masks_are_drawn_over_large_ones() -> None:
 def test_palette_is_stable_and_distinct() -> None:
     assert palette(3) == palette(8)[:3]
     assert len(set(palette(64))) == 64
+
+
+def test_masks_of_a_larger_photograph_are_drawn_at_the_pictures_size() -> None:
+    mask = np.zeros((60, 80), dtype=bool)
+    mask[20:40, 40:80] = True
+    picture = overlay(np.zeros((6, 8, 3), dtype=np.uint8), [encode(mask)], opacity=1.0)
+    coloured = (picture == palette(1)[0]).all(axis=2)
+    expected = np.zeros((6, 8), dtype=bool)
+    expected[2:4, 4:8] = True
+    assert (coloured == expected).all()
+    assert not picture[~expected].any()
+
+
+def test_reduced_keeps_the_shape_and_never_enlarges() -> None:
+    rgb = np.zeros((60, 81, 3), dtype=np.uint8)
+    assert reduced(rgb, 27).shape == (20, 27, 3)
+    assert reduced(rgb, 100) is rgb

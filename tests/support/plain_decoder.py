@@ -20,9 +20,17 @@ class PlainDecoder:
         self.weights = weights
 
     def decode(
-        self, embedding_CHW: Tensor, image_pe_CHW: Tensor, sparse_TC: Tensor, dense_CHW: Tensor
+        self,
+        embedding_CHW: Tensor,
+        image_pe_CHW: Tensor,
+        sparse_TC: Tensor,
+        dense_CHW: Tensor,
+        skips: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One prompt: all four masks' logits (4, 4·H, 4·W) and predicted IoU (4,)."""
+        """One prompt: all four masks' logits (4, 4·H, 4·W) and predicted IoU (4,).
+
+        skips: maps (C/4, 2·H, 2·W) and (C/8, 4·H, 4·W), added after each upscaling.
+        """
         c, h, w = embedding_CHW.shape
         own = torch.cat([self.weights["iou_token.weight"], self.weights["mask_tokens.weight"]])
         tokens_pe = torch.cat([own, sparse_TC])
@@ -51,12 +59,15 @@ class PlainDecoder:
 
         x = image.t().reshape(1, c, h, w)
         x = self._transposed_convolution("output_upscaling.0", x)
+        if skips is not None:
+            x = x + skips[0]
         mean = x.mean(dim=1, keepdim=True)
         spread = ((x - mean) ** 2).mean(dim=1, keepdim=True)
         x = (x - mean) / torch.sqrt(spread + 1e-6)
         x = x * self.weights["output_upscaling.1.weight"][:, None, None]
         x = F.gelu(x + self.weights["output_upscaling.1.bias"][:, None, None])
-        x = F.gelu(self._transposed_convolution("output_upscaling.3", x))[0]
+        x = self._transposed_convolution("output_upscaling.3", x)[0]
+        x = F.gelu(x if skips is None else x + skips[1])
         masks = [
             torch.einsum("c,chw->hw", self._mlp(f"output_hypernetworks_mlps.{i}", tokens[1 + i]), x)
             for i in range(4)

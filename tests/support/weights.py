@@ -12,7 +12,7 @@ def randomise(module: nn.Module, seed: int, scale: float = 1.0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            if not tensor.is_floating_point() or name.startswith("pixel_"):
+            if not tensor.is_floating_point() or "pixel_" in name:
                 continue
             noise = torch.randn(tensor.shape, generator=generator)
             if name.endswith("running_var"):

@@ -23,6 +23,32 @@ def test_depths_rise_from_patches_to_neck():
     assert depths["image_encoder.neck.0.weight"] == 13
 
 
+def test_depths_of_a_lite_encoder_rise_from_stem_to_neck():
+    depths = encoder_depths(build_sam("lite2", image_size=64))
+    # 1 + 3 + 3 + 4 + 4 + 5 + 1 blocks, then the neck.
+    assert depths["image_encoder.backbone.stem.conv.weight"] == 0
+    assert depths["image_encoder.backbone.stages.0.0.project.conv.weight"] == 1
+    assert depths["image_encoder.backbone.stages.2.1.expand.norm.bias"] == 6
+    assert depths["image_encoder.backbone.stages.6.0.project.conv.weight"] == 21
+    assert depths["image_encoder.neck.skip8.weight"] == 22
+
+
+def test_parts_have_their_share_of_the_rate():
+    sam = build_sam("lite0", image_size=64)
+    sam.freeze_stages(1)
+    config = OptimConfig(lr=1.0, layer_decay=1.0, backbone_lr_scale=0.25, decoder_lr_scale=0.5)
+    optimizer = build_optimizer(sam, config)
+    set_lr(optimizer, 8.0)
+    names = {id(p): n for n, p in sam.named_parameters()}
+    lr = {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert lr["image_encoder.backbone.stages.1.0.expand.conv.weight"] == 2.0
+    assert lr["image_encoder.neck.merge.0.weight"] == 8.0
+    assert lr["mask_decoder.iou_token.weight"] == lr["prompt_encoder.no_mask_embed.weight"] == 4.0
+    assert "image_encoder.backbone.stem.conv.weight" not in lr
+    with pytest.raises(ValueError, match=r"decoder_lr_scale is 0; give a value above 0"):
+        OptimConfig(decoder_lr_scale=0)
+
+
 def test_layer_decay_slows_early_layers():
     sam = build_sam("vit_t", image_size=64)
     optimizer = build_optimizer(sam, OptimConfig(lr=1.0, layer_decay=0.8))

@@ -1,1 +1,1 @@
-"""Image encoders: ViT, TinyViT, and the attention with relative positions."""
+"""Image encoders: ViT, TinyViT, EfficientNet-Lite, and what they are made of."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sa_engine.detection.encoder import EMBEDDING_STRIDE, EncodedMaps
 from sa_engine.errors import UsageError
+from sa_engine.model.embedding import ImageEmbedding
 
 _MARK = np.dtype("<u8")
 
@@ -57,7 +58,7 @@ class FeatureBank:
 
     def put(self, entry: int, encoded: EncodedMaps) -> None:
         """Keep the maps of one image (B is 1)."""
-        maps = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding_BCHW}
+        maps = {**encoded.finer, EMBEDDING_STRIDE: encoded.embedding.coarse_BCHW}
         flat = torch.cat([maps[stride].reshape(-1) for stride in self._shapes])
         values = flat.float().clamp(-65504, 65504).half().cpu().numpy().view(np.uint8)
         payload, mark = self._parts(entry)
@@ -75,7 +76,7 @@ class FeatureBank:
             maps[stride] = values[:, start : start + number].reshape(-1, *shape)
             start += number
         embedding = maps.pop(EMBEDDING_STRIDE)
-        return EncodedMaps(embedding, maps)
+        return EncodedMaps(ImageEmbedding(embedding), maps)
 
     def remove(self) -> None:
         """Delete the file; maps are of no use once the run that they belong to is done."""

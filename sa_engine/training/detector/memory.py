@@ -32,7 +32,7 @@ def check_detector_memory(
     size = sam.image_size
     with torch.no_grad():
         encoded = encode(sam.eval(), torch.zeros(1, 3, size, size, device=sam.device))
-    maps = [encoded.embedding_BCHW, *encoded.finer.values()]
+    maps = [encoded.embedding.coarse_BCHW, *encoded.finer.values()]
 
     def answer() -> object:
         return detector(encoded)

@@ -177,7 +177,7 @@ class DetectorTrainer:
                 self._bank.put(sample.entry, self._encode_new([sample.image_3SS], [sample]))
         kept = self._bank.get([s.entry for s in samples])
         return EncodedMaps(
-            kept.embedding_BCHW.to(self._device),
+            kept.embedding.to(self._device),
             {stride: x.to(self._device) for stride, x in kept.finer.items()},
         )
 

@@ -34,6 +34,8 @@ class OptimConfig:
     betas: decay of AdamW's two moments.
     weight_decay: a step's decay as a share of its learning rate, >= 0.
     layer_decay: each encoder layer learns this much slower than the next, (0, 1]; 1 from scratch.
+    backbone_lr_scale: share of the learning rate for the image encoder without its neck, > 0.
+    decoder_lr_scale: share of it for the prompt encoder and the mask decoder, > 0.
     warmup_steps: linear rise from 0, steps.
     schedule: "step" divides by 10 at two points of the run, "cosine" falls smoothly, "constant"
         stays.
@@ -48,6 +50,8 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
     layer_decay: float = 0.8
+    backbone_lr_scale: float = 1.0
+    decoder_lr_scale: float = 1.0
     warmup_steps: int = 250
     schedule: Schedule = Schedule.STEP
     step_fractions: tuple[float, ...] = (2 / 3, 0.963)
@@ -58,6 +62,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"lr is {self.lr}; give a value above 0")
+        for name in ("backbone_lr_scale", "decoder_lr_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a value above 0")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}; give a value in (0, 1]")
         if not 0 <= self.ema_decay < 1:
@@ -86,8 +93,8 @@ class OptimConfig:
 class TrainConfig:
     """One run of training; the defaults are the paper's recipe.
 
-    variant: the image encoder: vit_t, vit_b, vit_l or vit_h.
-    image_size: side of the model's square input, pixels, a multiple of 16.
+    variant: the image encoder: vit_t, vit_b, vit_l, vit_h, lite0, lite1 or lite2.
+    image_size: side of the model's square input, pixels, a multiple of 16 (lite: of 32).
     steps: optimizer steps.
     batch_images: pictures in a step, over all processes.
     micro_batch: pictures that go through the model at once in one process; None for all of them.
@@ -95,6 +102,8 @@ class TrainConfig:
     drop_path: stochastic depth of the encoder, [0, 1).
     freeze_encoder: train the prompt encoder and the mask decoder alone: less work a step, and what
         stands on the image encoder, a box detector say, fits the trained model as well.
+    freeze_stages: the stem and so many first stages of a lite encoder's backbone, 0 to 7, stay as
+        they are; 0 for none. Early stages cost most of a step and have least to learn.
     precision: "float32" or "bfloat16" (autocast).
     compile_encoder: run the encoder through torch.compile.
     sync_norms: batch statistics over all processes rather than in each one.
@@ -108,6 +117,7 @@ class TrainConfig:
     seed: int = 0
     drop_path: float = 0.4
     freeze_encoder: bool = False
+    freeze_stages: int = 0
     precision: str = "float32"
     compile_encoder: bool = False
     sync_norms: bool = True
@@ -120,6 +130,8 @@ class TrainConfig:
         for name in ("steps", "batch_images", "image_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.freeze_stages < 0:
+            raise ValueError(f"freeze_stages is {self.freeze_stages}; give at least 0")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch is {self.micro_batch}; give at least 1")
         if self.precision not in ("float32", "bfloat16"):

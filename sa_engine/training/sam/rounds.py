@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.mask_decoder import NUM_MASKS, ImageContext
 from sa_engine.model.prompts import FOREGROUND, Prompts
 from sa_engine.model.sam import Sam
@@ -92,9 +93,9 @@ def run_rounds(
     step: varies the points between visits of one sample.
     similarity: the helper head, where its loss has a weight.
     """
-    embedding_BCHW = sam.encode_image(sam.preprocess(batch.images_B3SS))
+    embedding = sam.encode_image(sam.preprocess(batch.images_B3SS))
     images, count = batch.targets_BPhw.shape[:2]
-    device = embedding_BCHW.device
+    device = embedding.device
     index_P = torch.arange(images, device=device).repeat_interleave(count)
     keys_P = (batch.keys_B[:, None] * 4099 + torch.arange(count, device=device)).flatten()
     box_first_P = batch.box_first_BP.flatten()
@@ -105,7 +106,7 @@ def run_rounds(
         if not len(group_K):
             continue
         start = _Start(
-            embedding_BCHW,
+            embedding,
             index_P[group_K],
             batch.targets_BPhw.flatten(0, 1)[group_K],
             None if boxes_first else batch.points_BP2.flatten(0, 1)[group_K],
@@ -117,7 +118,7 @@ def run_rounds(
     if similarity is None:
         return total
     points_P2 = batch.points_BP2.flatten(0, 1)
-    logits_Phw = similarity(sam, embedding_BCHW, points_P2, index_P)
+    logits_Phw = similarity(sam, embedding.coarse_BCHW, points_P2, index_P)
     helped = mask_loss(logits_Phw[:, None], batch.targets_BPhw.flatten(0, 1), weights).mean()
     return replace(total, loss=total.loss + weights.similarity * helped)
 
@@ -126,7 +127,7 @@ def run_rounds(
 class _Start:
     """Prompts of one kind before round 1."""
 
-    embedding_BCHW: Tensor
+    embedding: ImageEmbedding
     image_index_P: Tensor
     targets_Phw: Tensor
     points_P2: Tensor | None
@@ -149,7 +150,7 @@ def _play(
 ) -> RoundsResult:
     with torch.autocast(sam.device.type, enabled=False):
         image_pe = sam.prompt_encoder.image_pe()
-    context = sam.mask_decoder.prepare(start.embedding_BCHW, image_pe)
+    context = sam.mask_decoder.prepare(start.embedding, image_pe)
     targets_Phw, keys_P = start.targets_Phw, start.keys_P
     points = labels = None
     if start.points_P2 is not None:

@@ -203,6 +203,8 @@ def _start(request: TrainRequest) -> Sam:
     sam = build_sam(config.variant, config.image_size, drop_path=config.drop_path)
     if config.freeze_encoder:
         sam.freeze_encoder()
+    if config.freeze_stages:
+        sam.freeze_stages(config.freeze_stages)
     if request.init is None:
         if config.freeze_encoder:
             raise UsageError(

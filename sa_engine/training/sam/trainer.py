@@ -116,6 +116,8 @@ class Trainer:
         self.sam = sam.to(self._device)
         if config.freeze_encoder:
             sam.freeze_encoder()
+        if config.freeze_stages:
+            sam.freeze_stages(config.freeze_stages)
         if config.compile_encoder:
             # In place: the state dict keeps its names.
             self.sam.image_encoder.compile()

@@ -313,12 +313,11 @@ def test_what_changed_on_disk_before_the_end_is_noticed(tmp_path: Path, image_of
 LIMITED = """
 # No file may grow over 9,000 bytes: as on a full disk, writes fall short and then fail.
 import resource, sys
-sys.path.insert(0, {tests!r})
 from sa_engine.dataset.manifest import read_manifest
 from sa_engine.dataset.shards.writer import ShardWriter
 from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.errors import DatasetError
-from conftest import image_record
+from tests.dataset.conftest import image_record
 
 manifest = read_manifest(LocalFolder(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
@@ -338,7 +337,7 @@ def test_a_full_disk_is_one_clear_error_and_continuing_works(
     out = tmp_path / "d"
     manifest = begin(out)
     here = Path(__file__)
-    code = LIMITED.format(tests=str(here.parent))
+    code = LIMITED
     done = subprocess.run(
         [sys.executable, "-c", code, str(out)], cwd=here.parents[3], capture_output=True, text=True
     )
@@ -359,12 +358,11 @@ NURSERY = """
 # Imports once, then forks a writer at each "start"; answers "wait PID" with its exit status.
 import os, sys, time
 import pandas, pyarrow.fs  # which pyarrow would import late, in each child anew
-sys.path.insert(0, {tests!r})
 from sa_engine.dataset.shards.claims import claim
 from sa_engine.dataset.manifest import read_manifest
 from sa_engine.dataset.shards.writer import ShardWriter, pending_shards
 from sa_engine.dataset.folder.base import LocalFolder
-from conftest import image_record
+from tests.dataset.conftest import image_record
 
 def write():
     out = sys.argv[1]
@@ -420,7 +418,7 @@ def test_killed_at_random_moments_the_dataset_is_byte_identical(
     kills = 0
     here = Path(__file__)
     with subprocess.Popen(
-        [sys.executable, "-c", NURSERY.format(tests=str(here.parent)), str(out)],
+        [sys.executable, "-c", NURSERY, str(out)],
         cwd=here.parents[3],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -33,7 +33,6 @@ from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
 from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
-from sa_engine.pipelines.pictures import write_pictures
 from sa_engine.pipelines.run.worker import Annotated
 from sa_engine.pipelines.stages.existing_masks import ExistingMasks
 from sa_engine.pipelines.stages.semi_automatic import (
@@ -41,6 +40,7 @@ from sa_engine.pipelines.stages.semi_automatic import (
     SemiAutomaticRun,
     run_semi_automatic,
 )
+from sa_engine.pipelines.viewer import ViewerRun, write_viewer
 
 NET = DetectorConfig(channels=8, head_layers=1)
 OPTIONS = {"max_boxes": 8, "box_fit_thresh": 0.0, "mask_nms_thresh": 0.9}
@@ -213,13 +213,13 @@ def test_existing_masks_are_found_by_content_then_by_name(
 
 
 def test_pictures_show_box_and_scores(proposed: Path, tmp_path: Path):
-    summary = write_pictures(Dataset(proposed), tmp_path / "pictures")
-    page = summary.page.read_text("utf-8")
-    entry = json.loads(next(line for line in page.splitlines() if line.startswith("add({"))[4:-2])
+    write_viewer(ViewerRun(datasets=(proposed,), out=tmp_path / "pictures"))
+    script = (tmp_path / "pictures" / "images" / "0" / "1.js").read_text("utf-8")
+    _, sets = json.loads(f"[{script[len('dataset.masks(') : -len(');n')]}]")
     mask = Dataset(proposed)[0].annotations[0]
-    assert entry["masks"][0]["stage"] == "semi-automatic"
-    assert entry["masks"][0]["boxScore"] == mask.box_score
-    assert entry["masks"][0]["box"] == list(mask.prompt_box_xywh or ())
+    assert sets[0][0]["stage"] == "semi-automatic"
+    assert sets[0][0]["boxScore"] == mask.box_score
+    assert sets[0][0]["prompt"] == list(mask.prompt_box_xywh or ())
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ def test_kept_maps_come_back_in_half_precision(tmp_path: Path):
     assert [entry in reopened for entry in range(3)] == [True, False, True]
     both = reopened.get([2, 0])
     for place, made in enumerate((first, second)):
-        assert torch.equal(both.embedding_BCHW[place], made.embedding_BCHW[0].half().float())
+        assert torch.equal(
+            both.embedding.coarse_BCHW[place], made.embedding.coarse_BCHW[0].half().float()
+        )
         for stride, x in made.finer.items():
             assert torch.equal(both.finer[stride][place], x[0].half().float())
 

@@ -144,12 +144,12 @@ def test_the_encoder_stays_as_it_is_and_the_loss_falls(tmp_path: Path):
     run = trainer(tmp_path, steps=40, lr=3e-2)
     picture = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        before = encode(run._sam, picture).embedding_BCHW
+        before = encode(run._sam, picture).embedding.coarse_BCHW
     losses = []
     run.run(report=lambda made: losses.append(made.loss), report_every=1)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     with torch.no_grad():
-        assert torch.equal(encode(run._sam, picture).embedding_BCHW, before)
+        assert torch.equal(encode(run._sam, picture).embedding.coarse_BCHW, before)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 41))
 

@@ -107,7 +107,7 @@ def test_the_helper_sees_the_picture_alone(sam: Sam, batch: Batch):
     image = torch.zeros(1, 3, 32, 32)
     image[..., 16:] = 255
     with torch.no_grad():
-        embedding = sam.encode_image(sam.preprocess(image))
+        embedding = sam.encode_image(sam.preprocess(image)).coarse_BCHW
         helper = ClickSimilarity(sam)
         points = torch.tensor([[4.0, 16.0], [27.0, 16.0]])
         logits = helper(sam, embedding, points, torch.zeros(2, dtype=torch.long))

@@ -1,0 +1,1 @@
+"""A page to look through the masks of a dataset, or of two side by side."""
