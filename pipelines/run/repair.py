@@ -17,9 +17,15 @@ from sa_engine.dataset.records import ImageRecord
 from sa_engine.dataset.shards.claims import Lease, claim
 from sa_engine.dataset.shards.salvage import Remains, Reread
 from sa_engine.dataset.shards.stats import ShardStats, parquet_name, stats_name, tar_name
-from sa_engine.dataset.shards.writer import ShardWriter, is_begun
+from sa_engine.dataset.shards.writer import ShardWriter, count_finished
 from sa_engine.dataset.sources.source_list import Source
-from sa_engine.errors import InterruptedRun, Irreparable, SaEngineError, StageUnavailable
+from sa_engine.errors import (
+    InterruptedRun,
+    Irreparable,
+    LeaseLost,
+    SaEngineError,
+    StageUnavailable,
+)
 from sa_engine.pipelines.run.one_image import (
     Annotator,
     LazyAnnotate,
@@ -51,13 +57,19 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True)
 class Unrepaired:
-    """A shard that stays as it is, and why."""
+    """A shard that stays as it is, and why.
+
+    is_held: another command is at work on it; once that is done, it may be whole.
+    """
 
     shard_index: int
     why: str
+    is_held: bool = False
 
 
 Repair = Repaired | Unrepaired
+_NOT_MADE = "it is not made yet: the command that began it continues it"
+_HELD = "a running command holds it: repair it once that is done"
 OpenAnnotator = Callable[[], Annotator]
 
 
@@ -78,8 +90,9 @@ def repair_shards(
     progress: called with (shards looked at, shards in all).
 
     A shard that was begun and never completed is no damage: it is left to whoever continues the
-    run. Raises InterruptedRun when `stop` says so, and DatasetError if the dataset cannot be
-    written; what was damaged is replaced whole or stays.
+    run, unless all its images are there and only its files have to be named. Raises InterruptedRun
+    when `stop` says so, and DatasetError if the dataset cannot be written; what was damaged is
+    replaced whole or stays.
     """
     work = _Repairs(folder, manifest, annotator, reading, stop)
     done: list[Repair] = []
@@ -119,16 +132,29 @@ class _Repairs:
         """Repair one shard."""
         names = set(self._folder.names())
         is_complete = stats_name(index) in names
-        if not is_complete and (
-            is_begun(self._folder, self._manifest, index)
-            or not names & {tar_name(index), parquet_name(index)}
-        ):
-            return Unrepaired(index, "it is not made yet: the command that began it continues it")
+        is_whole = False
+        if not is_complete:
+            num_finished = count_finished(self._folder, self._manifest, index)
+            is_whole = num_finished == len(self._manifest.image_ids(index))
+            is_empty = not names & {tar_name(index), parquet_name(index)}
+            if not is_whole and (num_finished or is_empty):
+                return Unrepaired(index, _NOT_MADE)
         lease = claim(self._folder.url, index, redo=is_complete)
         if lease is None:
-            return Unrepaired(index, "a running command holds it: repair it once that is done")
-        with lease:
-            return self._repair_held(lease)
+            return Unrepaired(index, _HELD, is_held=True)
+        try:
+            with lease:
+                return self._finish(lease) if is_whole else self._repair_held(lease)
+        except LeaseLost:
+            return Unrepaired(index, _HELD, is_held=True)
+
+    def _finish(self, lease: Lease) -> Repair:
+        """Finish what was cut off when all images were there and its files were being named."""
+        with self._writer(lease) as writer:
+            if writer.next_image_id is not None:
+                return Unrepaired(lease.shard_index, _NOT_MADE)
+            writer.finish()
+        return Repaired(lease.shard_index, "finished where it was cut off", is_same=None)
 
     def _repair_held(self, lease: Lease) -> Repair:
         index = lease.shard_index

@@ -132,8 +132,7 @@ class ShardWork:
                 self._copy(old, writer, until=None)
                 writer.finish()
             else:
-                writer.discard()
-                old.write_attempt()
+                writer.leave(old.attempted())
         forget_blame(self.folder, index)
         if untried:
             # Tried by the attempt that was cut off, and perhaps mended since.

@@ -2,9 +2,12 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from sa_engine.errors import InterruptedRun
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,6 +24,15 @@ class StopRequest:
     def ask(self) -> None:
         """Ask the run to stop after the image in hand."""
         self._asked.set()
+
+
+def wait_or_stop(stop: Callable[[], bool], seconds: float) -> None:
+    """Sleep, and raise InterruptedRun as soon as `stop` says so."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if stop():
+            raise InterruptedRun("the same command continues where it stopped")
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from sa_engine.dataset.verify import damaged_shards, verify
 from sa_engine.errors import DamagedError
 from sa_engine.pipelines.run.one_image import Annotator, Reading
 from sa_engine.pipelines.run.repair import Unrepaired, repair_shards
-from sa_engine.pipelines.run.signals import StopRequest, stop_on_signals
+from sa_engine.pipelines.run.signals import StopRequest, stop_on_signals, wait_or_stop
 from sa_engine.pipelines.run.team import Team
 from sa_engine.pipelines.run.watch import Progress, RunSummary, Watch
-from sa_engine.pipelines.run.worker import work
+from sa_engine.pipelines.run.worker import WAIT_S, work
 from sa_engine.pipelines.run.workers import Workers
 
 
@@ -82,18 +82,22 @@ def _repair(
     for problem in problems:
         if problem.shard_index is None:
             raise DamagedError(f"{folder.url}/{problem}: that cannot be repaired")
-    results = repair_shards(
-        folder,
-        manifest,
-        damaged_shards(problems),
-        annotator=lambda: annotator,
-        reading=reading,
-        stop=stop,
-    )
-    for result in results:
-        if isinstance(result, Unrepaired):
-            raise DamagedError(
-                f"shard {result.shard_index} of {folder.url} is damaged and not repaired: "
-                f"{result.why}"
-            )
-    return len(results)
+    damaged, num_repaired = damaged_shards(problems), 0
+    while damaged:
+        results = repair_shards(
+            folder, manifest, damaged, annotator=lambda: annotator, reading=reading, stop=stop
+        )
+        for result in results:
+            if isinstance(result, Unrepaired) and not result.is_held:
+                raise DamagedError(
+                    f"shard {result.shard_index} of {folder.url} is damaged and not repaired: "
+                    f"{result.why}"
+                )
+        held = {result.shard_index for result in results if isinstance(result, Unrepaired)}
+        num_repaired += len(results) - len(held)
+        if held:
+            # Another command, started with --repair too, has them in hand.
+            wait_or_stop(stop, WAIT_S)
+            held.intersection_update(complete_shards(folder, manifest))
+        damaged = damaged_shards(verify(folder.url, deep=False, shards=sorted(held)))
+    return num_repaired

@@ -6,7 +6,6 @@ failures, progress within a shard, completion) is in `shard_work`, `one_image` a
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.shards.claims import claim
 from sa_engine.dataset.shards.stats import complete_shards, read_stats, stats_name
 from sa_engine.dataset.shards.writer import journaled, pending_shards
-from sa_engine.errors import InterruptedRun
+from sa_engine.errors import InterruptedRun, LeaseLost
 from sa_engine.pipelines.run.events import (
     Event,
     ImageDone,
@@ -35,6 +34,7 @@ from sa_engine.pipelines.run.one_image import (
     Reading,
 )
 from sa_engine.pipelines.run.shard import ShardWork
+from sa_engine.pipelines.run.signals import wait_or_stop
 
 __all__ = [
     "READ_AHEAD",
@@ -122,14 +122,19 @@ def work(
             if lease is None:
                 continue
             claimed = True
-            with lease:
-                if is_pending:
-                    shards.make(lease, retry_failed=index in again)
-                elif stats_digest(folder, index) == again[index]:
-                    shards.retry(lease)
+            try:
+                with lease:
+                    if is_pending:
+                        shards.make(lease, retry_failed=index in again)
+                    elif stats_digest(folder, index) == again[index]:
+                        shards.retry(lease)
+            except LeaseLost:
+                # This worker was frozen for so long that another one counted it as dead.
+                continue
             again.pop(index, None)
         if not claimed:
-            _wait(stop)
+            # Until another worker may have finished a shard, or have died.
+            wait_or_stop(stop, WAIT_S)
 
 
 def plan_retry(folder: Folder, manifest: Manifest) -> dict[int, str | None]:
@@ -152,12 +157,3 @@ def stats_digest(folder: Folder, shard_index: int) -> str | None:
         return hashlib.sha256(folder.read(stats_name(shard_index))).hexdigest()
     except FileNotFoundError:
         return None
-
-
-def _wait(stop: Callable[[], bool]) -> None:
-    """Until another worker may have finished a shard, or have died."""
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        if stop():
-            raise InterruptedRun("the same command continues where it stopped")
-        time.sleep(0.1)

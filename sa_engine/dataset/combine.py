@@ -1,5 +1,6 @@
 """One dataset from several, and two from one. Stored files are copied, never decoded."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -16,7 +17,7 @@ from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.shards.claims import claim
 from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, pending_shards
 from sa_engine.dataset.sources.source_list import SourceList
-from sa_engine.errors import UsageError
+from sa_engine.errors import LeaseLost, UsageError
 
 _POLL_S = 1.0
 
@@ -244,7 +245,12 @@ def _write(
             if lease is None:
                 continue
             idle = False
-            with lease, ShardWriter(out, index, manifest=manifest, lease=lease) as writer:
+            with (
+                # Lost: this process was frozen until another one counted it as dead.
+                contextlib.suppress(LeaseLost),
+                lease,
+                ShardWriter(out, index, manifest=manifest, lease=lease) as writer,
+            ):
                 while (image_id := writer.next_image_id) is not None:
                     writer.add(*make(image_id))
                     if progress is not None:

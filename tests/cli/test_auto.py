@@ -246,7 +246,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_bytes(
 def progress_of(out: Path) -> int:
     """Bytes that a run has written of its shards so far."""
     total = 0
-    for path in [*out.glob("sa_*.tar"), *out.glob(".work/*.tar")]:
+    for path in [*out.glob("sa_*.tar"), *out.glob(".work/*/*.tar")]:
         # A shard's tar may be renamed between the listing and the look.
         with contextlib.suppress(FileNotFoundError):
             total += path.stat().st_size

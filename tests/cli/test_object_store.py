@@ -46,7 +46,7 @@ def shards(place: Place) -> dict[str, bytes]:
 
 def wait_for_work(cache: Path, process: subprocess.Popen[bytes]) -> None:
     """Until an image is done and its shard is not."""
-    while not any(path.stat().st_size for path in cache.glob("work/*/sa_*.journal")):
+    while not any(path.stat().st_size for path in cache.glob("work/*/sa_*/journal")):
         assert process.poll() is None
         time.sleep(0.005)
 

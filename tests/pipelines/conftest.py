@@ -10,6 +10,7 @@ from PIL import Image
 from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.records import Stage
+from sa_engine.dataset.shards.workspace import find_workspaces
 from sa_engine.dataset.sources.listing import list_sources
 
 
@@ -38,6 +39,12 @@ def begin(tmp_path: Path, photographs: Path) -> Callable[[str], LocalFolder]:
         return LocalFolder(tmp_path / name)
 
     return begin_named
+
+
+def journal_bytes(folder: LocalFolder, shard_index: int) -> int:
+    """Length of the longest journal of a shard in the making."""
+    found = find_workspaces(folder.scratch_files(), shard_index)
+    return max((work.journal.stat().st_size for work in found if work.journal.exists()), default=0)
 
 
 def deterministic_bytes(folder: LocalFolder) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ ranges can be read, names can be listed. A path gives a `LocalFolder`, a URL an 
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -112,11 +113,10 @@ class Folder(Protocol):
         """Move a finished local file here under `name`; it appears at once or not at all."""
         ...
 
-    def reclaim(self, name: str, unfinished: Path) -> None:
-        """Take back what `publish` put here, if `unfinished` is not there any more.
+    def withdraw(self, name: str, aside: Path) -> None:
+        """Take a file away, or leave all as it is if the folder of `aside` is not there any more.
 
-        For a writer that died between two files that belong together. A store to which `publish`
-        copies, and which leaves the local file, has nothing to do here.
+        aside: where it lies afterwards, in the scratch folder, if the store can move files.
         """
         ...
 
@@ -147,15 +147,14 @@ class LocalFolder:
         return None
 
     def scratch_files(self) -> list[Path]:
-        folder = self.path / SCRATCH
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        try:
+            return sorted((self.path / SCRATCH).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def drop_scratch(self) -> bool:
-        for path in self.scratch_files():
-            path.unlink(missing_ok=True)
         folder = self.path / SCRATCH
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
         return not folder.exists()
 
     def prepare(self) -> None:
@@ -212,11 +211,10 @@ class LocalFolder:
             finished.replace(self.path / name)
             sync_folder(self.path)
 
-    def reclaim(self, name: str, unfinished: Path) -> None:
-        final = self.path / name
-        with explain_write(unfinished):
-            if final.exists() and not unfinished.exists():
-                final.replace(unfinished)
+    def withdraw(self, name: str, aside: Path) -> None:
+        with explain_write(self.path / name):
+            (self.path / name).replace(aside)
+            sync_folder(self.path)
 
     def remove(self, name: str) -> None:
         with explain_write(self.path / name), contextlib.suppress(FileNotFoundError):

@@ -98,8 +98,9 @@ class ObjectFolder:
         with explain_write(f"{self.url}/{name}"):
             object_store.upload(finished, self._place.join(name))
 
-    def reclaim(self, name: str, unfinished: Path) -> None:
-        """Nothing: `publish` leaves the local file."""
+    def withdraw(self, name: str, aside: Path) -> None:
+        if aside.parent.is_dir():
+            self.remove(name)
 
     def remove(self, name: str) -> None:
         with explain_write(f"{self.url}/{name}"):

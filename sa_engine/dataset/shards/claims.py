@@ -14,17 +14,14 @@ When may a claim be taken over?
 * Machines that share an object store alone see the claims of `shared_claims`, made beside these.
 
 A holder that lost its claim all the same (a machine asleep for over a minute) is told so at its
-next `check`, before it writes. Should it wake between check and write, it writes the same bytes to
-the same place as its successor, since a shard's bytes do not depend on who makes it.
+next `check`. Should it wake between that and what it does next, it finds that its successor has
+taken away what it was working on (see `workspace`).
 """
 
 import contextlib
 import errno
-import fcntl
-import json
 import math
 import os
-import platform
 import re
 import threading
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ from typing import Self
 
 from sa_engine.dataset.folder.base import Folder, explain_write, open_folder
 from sa_engine.dataset.folder.layout import SharedScratch
+from sa_engine.dataset.shards.liveness import file_time, owner_of, sign
 from sa_engine.dataset.shards.shared_claims import (
     SharedClaim,
     claim_shared,
@@ -41,12 +39,14 @@ from sa_engine.dataset.shards.shared_claims import (
     shared_holders,
 )
 from sa_engine.dataset.shards.stats import stats_name
-from sa_engine.errors import LeaseLost, SaEngineError
+from sa_engine.errors import DatasetError, LeaseLost, SaEngineError
 
 STALE_S = 60.0
 """A holder on another machine counts as dead after this many seconds without a heartbeat."""
 BEAT_S = 10.0
 """Seconds between heartbeats."""
+
+_TRIES = 3
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -103,21 +103,44 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        is_lost = isinstance(error, DatasetError) and self._is_lost()
         self.release()
+        if is_lost and not isinstance(error, LeaseLost):
+            # What another worker has taken away or replaced meanwhile is no damage.
+            raise self._lost() from error
 
     @property
     def shard_index(self) -> int:
         """The shard that is claimed."""
         return self._index
 
+    @property
+    def number(self) -> int:
+        """Of the claim: the highest one counts."""
+        return self._number
+
     def check(self) -> None:
         """Raise LeaseLost if the claim is no longer held."""
-        lost = self._next.exists() or not self._is_there()
-        if self._descriptor < 0 or lost or (self._shared is not None and self._shared.lost):
-            raise LeaseLost(
-                f"another worker has taken over shard {self._index} of {self._folder.url}: "
-                "this one was silent for too long"
-            )
+        if self._is_lost():
+            raise self._lost()
+
+    def confirm(self) -> None:
+        """`check`, after a look at the store: before anything gets its final name."""
+        if self._shared is not None:
+            with explain_write(self._folder.url):
+                self._shared.look()
+        self.check()
+
+    def _is_lost(self) -> bool:
+        if self._descriptor < 0 or (self._shared is not None and self._shared.lost):
+            return True
+        return self._next.exists() or not self._is_there()
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"another worker has taken over shard {self._index} of {self._folder.url}: "
+            "this one was silent for too long"
+        )
 
     def _is_there(self) -> bool:
         # A shard that is made anew over an older one has its numbers used again.
@@ -136,14 +159,14 @@ class Lease:
             done = self._folder.size(stats_name(self._index)) is not None
             if self._shared is not None:
                 self._shared.release(done=done)
-            if done:
+            if done and self._is_there():
                 # Those of higher number are a successor's.
                 for number in _numbers(self._folder, self._index):
                     if number <= self._number:
                         _path(self._folder, self._index, number).unlink(missing_ok=True)
             else:
                 # A beat of long ago: anyone may take the next number at once.
-                os.utime(self._path, (0, 0))
+                os.utime(self._descriptor, (0, 0))
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -171,30 +194,41 @@ def claim(
     """
     folder = open_folder(root)
     with explain_write(folder.url):
-        number = max(_numbers(folder, shard_index), default=0)
-        if number:
-            holder = _holder(folder, shard_index, number, stale_s, _Clock(folder))
-            if holder is None or holder.is_alive:
-                return None
-        descriptor = _make(folder, shard_index, number + 1)
-        if descriptor is None:
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                return _claim(folder, shard_index, redo, stale_s, beat_s)
+        return _claim(folder, shard_index, redo, stale_s, beat_s)
+
+
+def _claim(
+    folder: Folder, shard_index: int, redo: bool, stale_s: float, beat_s: float
+) -> Lease | None:
+    """FileNotFoundError if the scratch folder was cleared meanwhile, the dataset being complete."""
+    number = max(_numbers(folder, shard_index), default=0)
+    if number:
+        path = _path(folder, shard_index, number)
+        owner = owner_of(path, file_time(folder.scratch), stale_s)
+        if owner is None or owner.is_alive:
             return None
-        shared = None
-        if folder.shared is not None:
-            # Alone on this machine; now among the others.
-            shared = _claim_shared(folder, folder.shared, shard_index, stale_s, beat_s)
-            if shared is None:
-                _path(folder, shard_index, number + 1).unlink(missing_ok=True)
-                os.close(descriptor)
-                return None
-        lease = Lease(folder, shard_index, number + 1, descriptor, beat_s, shared)
-        # The shard may have been completed, and its claims removed, since they were listed.
-        complete = folder.size(stats_name(shard_index)) is not None
-        overtaken = max(_numbers(folder, shard_index), default=0) != number + 1
-        if overtaken or (complete and not redo):
-            lease.release()
+    descriptor = _make(folder, shard_index, number + 1)
+    if descriptor is None:
+        return None
+    shared = None
+    if folder.shared is not None:
+        # Alone on this machine; now among the others.
+        shared = _claim_shared(folder, folder.shared, shard_index, stale_s, beat_s)
+        if shared is None:
+            _path(folder, shard_index, number + 1).unlink(missing_ok=True)
+            os.close(descriptor)
             return None
-        return lease
+    lease = Lease(folder, shard_index, number + 1, descriptor, beat_s, shared)
+    # The shard may have been completed, and its claims removed, since they were listed.
+    complete = folder.size(stats_name(shard_index)) is not None
+    overtaken = max(_numbers(folder, shard_index), default=0) != number + 1
+    if overtaken or (complete and not redo):
+        lease.release()
+        return None
+    return lease
 
 
 def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[Holder]:
@@ -205,9 +239,12 @@ def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[H
         if match := _NAME.match(path.name):
             index, number = int(match[1]), int(match[2])
             newest[index] = max(number, newest.get(index, 0))
-    clock = _Clock(folder)
-    found = (_holder(folder, index, newest[index], stale_s, clock) for index in sorted(newest))
-    here = [holder for holder in found if holder is not None]
+    now = file_time(folder.scratch) if newest else 0.0
+    here = []
+    for index, number in sorted(newest.items()):
+        owner = owner_of(_path(folder, index, number), now, stale_s)
+        if owner is not None:
+            here.append(Holder(index, owner.host, owner.pid, owner.age_s, owner.is_alive))
     if folder.shared is None:
         return here
     return sorted(
@@ -241,27 +278,25 @@ def _elsewhere(folder: Folder, shared: SharedScratch, stale_s: float) -> list[Ho
 def _make(folder: Folder, shard_index: int, number: int) -> int | None:
     """Make a claim that is locked from its first moment; None if another worker was faster."""
     path = _path(folder, shard_index, number)
-    temporary = folder.scratch / f"claim.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    temporary = folder.scratch / f"claim.{os.urandom(8).hex()}.tmp"
     descriptor = os.open(temporary, _NEW, 0o644)
+    made = False
     try:
-        _sign(descriptor)
+        sign(descriptor)
         try:
             os.link(temporary, path)
+            made = True
         except FileExistsError:
             # A network file system may say so of the link it has just made, the first answer lost.
-            if not os.path.samestat(os.fstat(descriptor), path.stat()):
-                os.close(descriptor)
-                return None
+            made = os.path.samestat(os.fstat(descriptor), path.stat())
         except OSError as error:
-            os.close(descriptor)
             if error.errno not in _NO_LINKS:
                 raise
             return _make_without_links(path)
-        return descriptor
-    except FileNotFoundError:
-        os.close(descriptor)
-        return None
+        return descriptor if made else None
     finally:
+        if not made:
+            os.close(descriptor)
         temporary.unlink(missing_ok=True)
 
 
@@ -270,94 +305,8 @@ def _make_without_links(path: Path) -> int | None:
         descriptor = os.open(path, _NEW, 0o644)
     except FileExistsError:
         return None
-    _sign(descriptor)
+    sign(descriptor)
     return descriptor
-
-
-def _sign(descriptor: int) -> None:
-    """Lock a claim if that is possible, and write who holds it."""
-    locked = True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        locked = False
-    owner = {
-        "machine": _machine(),
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "locked": locked,
-    }
-    os.write(descriptor, json.dumps(owner).encode("ascii"))
-
-
-def _holder(
-    folder: Folder, shard_index: int, number: int, stale_s: float, clock: "_Clock"
-) -> Holder | None:
-    """Who made a claim, and whether it still counts; None if it has just been removed."""
-    path = _path(folder, shard_index, number)
-    now = clock.now()
-    try:
-        touched = path.stat().st_mtime
-        content = json.loads(path.read_bytes())
-        machine, host = str(content["machine"]), str(content["host"])
-        pid, could_lock = int(content["pid"]), bool(content["locked"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        # A claim whose content was lost in a power cut: its age alone decides.
-        machine, host, pid, could_lock = "", "unknown", 0, False
-    age = float("inf") if touched <= 0 else max(0.0, now - touched)
-    alive = age <= stale_s
-    if machine == _machine() and could_lock and (locked := _is_locked(path)) is not None:
-        # A child of the dead holder may keep the lock; such a claim is not beaten any more.
-        alive = locked and (alive or _is_running(pid))
-    return Holder(shard_index, host, pid, age, alive)
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Whether a process of this machine has the claim locked; None if that cannot be told."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-class _Clock:
-    """The file server's clock, looked at once."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._now: float | None = None
-
-    def now(self) -> float:
-        """Its time, as files get it."""
-        if self._now is None:
-            probe = self._folder.scratch / f"clock.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-            probe.touch()
-            try:
-                self._now = probe.stat().st_mtime
-            finally:
-                probe.unlink(missing_ok=True)
-        return self._now
 
 
 def _numbers(folder: Folder, shard_index: int) -> list[int]:
@@ -369,11 +318,3 @@ def _numbers(folder: Folder, shard_index: int) -> list[int]:
 
 def _path(folder: Folder, shard_index: int, number: int) -> Path:
     return folder.scratch / f"sa_{shard_index:06d}.lease.{number}"
-
-
-def _machine() -> str:
-    """The running kernel: two processes with the same see each other's locks."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return platform.node()

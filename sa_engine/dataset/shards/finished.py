@@ -12,10 +12,9 @@ from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.shards import rows, tar
 from sa_engine.dataset.shards.stats import (
     FileSum,
-    encode_stats,
+    ShardStats,
     parquet_name,
     read_stats,
-    stats_name,
     tar_name,
 )
 from sa_engine.dataset.shards.writer import ShardWriter
@@ -84,15 +83,14 @@ class FinishedShard:
         """Count the time of an attempt at an image that changed nothing."""
         self._attempts[image_id] = self._attempts.get(image_id, 0.0) + seconds
 
-    def write_attempt(self) -> None:
-        """Write the stats anew with the time of attempts that changed nothing.
+    def attempted(self) -> ShardStats:
+        """The stats with the time of attempts that changed nothing.
 
         They differ from what they were, however short the attempts: whoever planned the same ones
         sees that they were made.
         """
         seconds = self.stats.seconds + max(0.001, sum(self._attempts.values()))
-        stats = replace(self.stats, seconds=round(seconds, 3))
-        self._folder.write(stats_name(self._index), encode_stats(stats))
+        return replace(self.stats, seconds=round(seconds, 3))
 
     def _damaged(self, name: str) -> DamagedError:
         return DamagedError(

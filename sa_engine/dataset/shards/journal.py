@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from sa_engine.dataset.folder.base import explain_write
 
 _CHECKSUM_BYTES = 16
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def checksum(data: bytes) -> str:
 
 
 class Journal:
-    """An open journal that grows by whole lines. `header` names the work it belongs to."""
+    """A new journal that grows by whole lines. `header` names the work it belongs to."""
 
     def __init__(self, path: Path, header: str) -> None:
         self._path = path
@@ -47,19 +48,19 @@ class Journal:
         self._previous = self._seed
         self._length = 0
         with explain_write(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, _NEW, 0o644)
 
-    def entries(self) -> Iterator[tuple[Entry, str, int]]:
-        """(entry, its checksum, journal length after it) of every line that can be believed."""
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, as it lies on disk, up to one that cannot be believed."""
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
             yield from _believed(file, self._seed)
 
-    def keep(self, previous: str | None, length: int) -> None:
-        """Cut the journal after the entry with this checksum; None keeps nothing."""
-        self._previous, self._length = previous or self._seed, length
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._previous, self._length = self._seed, 0
         with explain_write(self._path):
-            os.ftruncate(self._descriptor, length)
+            os.ftruncate(self._descriptor, 0)
 
     def append(self, entry: Entry) -> None:
         """Add one line; after it returns, a kill does not lose it."""
@@ -86,16 +87,14 @@ class Journal:
 
     def rename(self, header: str) -> None:
         """Let it belong to other work from now on; at once, or not at all."""
-        content = [entry for entry, _, _ in self.entries()]
-        temporary = self._path.with_suffix(".journal.tmp")
-        temporary.unlink(missing_ok=True)
-        journal = Journal(temporary, header)
+        renamed = self._path.with_name("renamed")
+        journal = Journal(renamed, header)
         try:
-            for entry in content:
+            for entry in self.entries():
                 journal.append(entry)
             journal.sync()
             with explain_write(self._path):
-                temporary.replace(self._path)
+                renamed.replace(self._path)
         except BaseException:
             journal.close()
             raise
@@ -114,17 +113,13 @@ def read_journal(path: Path, header: str) -> list[Entry]:
     """What a journal says, without touching it; nothing if it is not there (any more)."""
     try:
         with path.open("rb") as file:
-            return [entry for entry, _, _ in _believed(file, checksum(header.encode()))]
+            return list(_believed(file, checksum(header.encode())))
     except FileNotFoundError:
         return []
 
 
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of `data` at `offset` of an open file.
-
-    Writers never append: two that make the same shard by mistake write the same bytes to the same
-    places.
-    """
+    """Write all of `data` at `offset` of an open file."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, offset)
@@ -135,13 +130,12 @@ def _chained(previous: str, text: bytes) -> str:
     return checksum(previous.encode("ascii") + text)
 
 
-def _believed(file: BinaryIO, seed: str) -> Iterator[tuple[Entry, str, int]]:
-    previous, length = seed, 0
+def _believed(file: BinaryIO, seed: str) -> Iterator[Entry]:
+    previous = seed
     for line in file:
         digest, _, text = line[:-1].partition(b" ")
         if not line.endswith(b"\n") or _chained(previous, text) != digest.decode("latin-1"):
             return
-        previous, length = digest.decode("ascii"), length + len(line)
+        previous = digest.decode("ascii")
         content = json.loads(text)
-        entry = Entry(content["row"], content["tar_end"], content["segment"], content["seconds"])
-        yield entry, previous, length
+        yield Entry(content["row"], content["tar_end"], content["segment"], content["seconds"])

@@ -68,6 +68,14 @@ class SharedClaim:
         """Whether another worker is known to have taken over."""
         return self._lost
 
+    def look(self) -> None:
+        """Ask the store whether another worker has taken over. Raises what the store raises."""
+        if max(_numbers(self._shared, self._name), default=0) != self._number:
+            self._lost = True
+        elif _owner_of(self._shared, self._name, self._number)[0] != self._owner:
+            # Two made it at once, in a store that let both.
+            self._lost = True
+
     def release(self, *, done: bool) -> None:
         """Give it up; once what was claimed is `done`, nothing of it stays."""
         self._stop.set()
@@ -89,12 +97,8 @@ class SharedClaim:
         count = 0
         while not self._stop.wait(self._beat_s):
             with contextlib.suppress(OSError, SaEngineError):
-                if max(_numbers(self._shared, self._name), default=0) != self._number:
-                    self._lost = True
-                    return
-                if _owner_of(self._shared, self._name, self._number)[0] != self._owner:
-                    # Two made it at once, in a store that let both.
-                    self._lost = True
+                self.look()
+                if self._lost:
                     return
                 count += 1
                 self._shared.write(

@@ -1,16 +1,23 @@
 """Writing one shard: a tar of images and JSON, a Parquet file of rows, and stats that seal both.
 
-Until the shard is complete it lies in the scratch folder as a growing tar and a journal. A writer
-that is killed at any moment is continued by another, by anyone, and the finished bytes are the
-same as of one that never stopped.
+Until the shard is complete it lies in a workspace as a growing tar and a journal. A writer that is
+killed at any moment is continued by another, by anyone, and the finished bytes are the same as of
+one that never stopped. One that was only thought dead changes nothing any more (see `workspace`).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from sa_engine.dataset.folder.base import Folder, explain_write, open_folder, sha256_of
+from sa_engine.dataset.folder.base import (
+    Folder,
+    explain_write,
+    open_folder,
+    sha256_of,
+    write_synced,
+)
 from sa_engine.dataset.folder.sealed import canonical
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus
@@ -27,6 +34,7 @@ from sa_engine.dataset.shards.stats import (
     tar_name,
 )
 from sa_engine.dataset.shards.tally import ShardTally
+from sa_engine.dataset.shards.workspace import Workspace, find_workspaces, open_workspace
 from sa_engine.errors import DamagedError
 
 
@@ -61,22 +69,22 @@ class ShardWriter:
         self._count = 0
         self._tar_end = 0
         self._failed: list[int] = []
-        scratch = self._folder.scratch
-        self._tar_path = scratch / tar_name(shard_index)
-        self._journal_path = scratch / _journal_name(shard_index)
-        self._check_lease()
         self._header = _journal_header(manifest, shard_index)
         self._is_trial = is_trial
+        self._check_lease()
+        scratch = self._folder.scratch
+        with explain_write(scratch):
+            self._work, self._left = open_workspace(
+                scratch, shard_index, None if lease is None else lease.number
+            )
         header = f"trial {self._header}" if is_trial else self._header
-        self._journal = Journal(self._journal_path, header)
+        self._journal = Journal(self._work.journal, header)
         self._tar = -1
         try:
-            self._is_redone = self._folder.size(stats_name(shard_index)) is not None
-            is_new = self._open_tar()
-            if is_new or is_trial:
-                # A journal without its tar is of a shard that was completed or lost.
-                self._journal.keep(None, 0)
-            self._take_up()
+            with explain_write(self._work.tar):
+                self._tar = os.open(self._work.tar, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if not is_trial:
+                self._take_up()
         except BaseException:
             self._close()
             raise
@@ -144,21 +152,22 @@ class ShardWriter:
         self._check_lease()
         self._count = self._tar_end = 0
         self._failed = []
-        self._journal.keep(None, 0)
-        with explain_write(self._tar_path):
+        self._journal.clear()
+        with explain_write(self._work.tar):
             os.ftruncate(self._tar, 0)
 
     def discard(self) -> None:
         """Close, and leave no progress behind."""
         self._check_lease()
         self._close()
-        for path in (self._journal_path, self._tar_path):
-            path.unlink(missing_ok=True)
+        self._work.remove()
 
     def _append(self, row: Mapping[str, Any], data: bytes, seconds: float) -> None:
-        entry = Entry(row, self._tar_end + len(data), checksum(data), seconds)
         self._check_lease()
-        with explain_write(self._tar_path):
+        self._write(Entry(row, self._tar_end + len(data), checksum(data), seconds), data)
+
+    def _write(self, entry: Entry, data: bytes) -> None:
+        with explain_write(self._work.tar):
             write_at(self._tar, data, self._tar_end)
         self._journal.append(entry)
         self._tar_end = entry.tar_end
@@ -175,15 +184,14 @@ class ShardWriter:
         if self.next_image_id is not None:
             raise ValueError(f"image {self.next_image_id} has not been added yet")
         self._check_lease()
-        with explain_write(self._tar_path):
+        with explain_write(self._work.tar):
             write_at(self._tar, tar.end_bytes(self._tar_end), self._tar_end)
             os.fsync(self._tar)
-        parquet_path = self._tar_path.with_name(parquet_name(self._index))
         tally = ShardTally()
-        with explain_write(parquet_path):
-            rows.write_rows(parquet_path, self._read_back(tally))
-            with parquet_path.open("rb+") as file:
-                parquet_sum = FileSum(parquet_path.stat().st_size, sha256_of(file))
+        with explain_write(self._work.parquet):
+            rows.write_rows(self._work.parquet, self._read_back(tally))
+            with self._work.parquet.open("rb+") as file:
+                parquet_sum = FileSum(self._work.parquet.stat().st_size, sha256_of(file))
                 os.fsync(file.fileno())
         stats = ShardStats(
             shard_index=self._index,
@@ -197,63 +205,93 @@ class ShardWriter:
         )
         if vet is not None:
             vet(stats)
+        with explain_write(self._work.stats):
+            write_synced(self._work.stats, encode_stats(stats))
         if self._is_trial:
             self._journal.rename(self._header)
         self._journal.sync()
-        self._check_lease()
-        if self._is_redone:
-            # The older one stops counting first; from here on the journal alone can finish.
-            self._folder.remove(stats_name(self._index))
-        self._folder.publish(self._tar_path, tar_name(self._index))
-        self._folder.publish(parquet_path, parquet_name(self._index))
-        self._folder.write(stats_name(self._index), encode_stats(stats))
+        # All is written: what follows only names it.
         self._close()
-        for path in (self._journal_path, self._tar_path, parquet_path):
-            path.unlink(missing_ok=True)
+        self._withdraw_stats()
+        for finished, name in (
+            (self._work.tar, tar_name(self._index)),
+            (self._work.parquet, parquet_name(self._index)),
+            (self._work.stats, stats_name(self._index)),
+        ):
+            self._confirm_lease()
+            self._folder.publish(finished, name)
+        self._remove_work()
         return stats
 
-    def _open_tar(self) -> bool:
-        """Open the growing tar; whether it had to be made."""
-        if not self._is_redone and not self._is_trial:
-            # The writer may have died between naming the tar and sealing it.
-            self._folder.reclaim(tar_name(self._index), self._tar_path)
-        is_new = not self._tar_path.exists()
-        with explain_write(self._tar_path):
-            self._tar = os.open(self._tar_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        return is_new
+    def leave(self, stats: ShardStats) -> None:
+        """Leave a complete shard as it is but for its stats, and no progress behind."""
+        self._close()
+        with explain_write(self._work.stats):
+            write_synced(self._work.stats, encode_stats(stats))
+        self._confirm_lease()
+        self._folder.publish(self._work.stats, stats_name(self._index))
+        self._remove_work()
+
+    def _withdraw_stats(self) -> None:
+        """Let an older version of the shard stop counting; from here on the journal can finish."""
+        name = stats_name(self._index)
+        if self._folder.size(name) is not None:
+            self._confirm_lease()
+            self._folder.withdraw(name, self._work.old_stats)
+
+    def _remove_work(self) -> None:
+        for each in (*self._left, self._work):
+            each.remove()
 
     def _take_up(self) -> None:
-        """Keep what the journal and the tar agree on, drop the rest."""
-        previous, length = None, 0
-        with open(self._tar, "rb", closefd=False) as file:
-            for entry, digest, journal_length in self._journal.entries():
-                if self._count == len(self._ids):
-                    break
-                data = file.read(entry.tar_end - self._tar_end)
-                if (
-                    entry.row["image_id"] != self._ids[self._count]
-                    or checksum(data) != entry.segment
-                ):
-                    break
-                if entry.row["status"] != ImageStatus.OK:
-                    self._failed.append(entry.row["image_id"])
-                previous, length = digest, journal_length
-                self._tar_end = entry.tar_end
-                self._count += 1
-        self._journal.keep(previous, length)
-        with explain_write(self._tar_path):
-            os.ftruncate(self._tar, self._tar_end)
+        """Copy what an earlier writer had finished, as far as its journal and its tar agree.
+
+        The longest journal counts: a writer that takes up may itself be cut off.
+        """
+        lengths = {each: len(read_journal(each.journal, self._header)) for each in self._left}
+        best = max(lengths, key=lambda each: lengths[each], default=None)
+        if best is not None and lengths[best]:
+            with contextlib.suppress(FileNotFoundError), self._tar_of(best) as file:
+                self._copy_from(read_journal(best.journal, self._header), file)
+            self._sync()
+        for each in self._left:
+            each.remove()
+
+    def _tar_of(self, left: Workspace) -> BinaryIO:
+        """The tar that belongs to a journal. FileNotFoundError if it is lost."""
+        name = tar_name(self._index)
+        if not left.tar.exists() and self._folder.size(stats_name(self._index)) is None:
+            # The writer died when the tar had its final name, and the stats had not.
+            return self._folder.open(name)
+        return left.tar.open("rb")
+
+    def _copy_from(self, entries: list[Entry], file: BinaryIO) -> None:
+        for entry in entries:
+            if self._count == len(self._ids):
+                return
+            data = file.read(entry.tar_end - self._tar_end)
+            is_next = entry.row["image_id"] == self._ids[self._count]
+            if not is_next or checksum(data) != entry.segment:
+                return
+            if entry.row["status"] != ImageStatus.OK:
+                self._failed.append(entry.row["image_id"])
+            self._write(entry, data)
+
+    def _sync(self) -> None:
+        with explain_write(self._work.tar):
+            os.fsync(self._tar)
+        self._journal.sync()
 
     def _read_back(self, tally: ShardTally) -> Iterator[dict[str, Any]]:
         """The rows, from the journal and the tar, while both are checked and counted."""
         position = 0
         with open(self._tar, "rb", closefd=False) as file:
             file.seek(0)
-            for entry, _, _ in self._journal.entries():
+            for entry in self._journal.entries():
                 data = file.read(entry.tar_end - position)
                 if checksum(data) != entry.segment:
                     raise DamagedError(
-                        f"{self._tar_path} changed since image {entry.row['image_id']} was written "
+                        f"{self._work.tar} changed since image {entry.row['image_id']} was written "
                         "to it: run the same command again; it goes on from there"
                     )
                 row = segment.whole_row(entry.row, data, start=position)
@@ -263,13 +301,17 @@ class ShardWriter:
             tail = file.read()
         if position != self._tar_end or tail != tar.end_bytes(position):
             raise DamagedError(
-                f"{self._tar_path} or its journal changed: run the same command again"
+                f"{self._work.tar} or its journal changed: run the same command again"
             )
         tally.end(tail)
 
     def _check_lease(self) -> None:
         if self._lease is not None:
             self._lease.check()
+
+    def _confirm_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.confirm()
 
     def _close(self) -> None:
         self._journal.close()
@@ -287,29 +329,30 @@ def pending_shards(root: str | os.PathLike[str], manifest: Manifest) -> list[int
 def journaled(root: str | os.PathLike[str], manifest: Manifest) -> dict[int, list[Entry]]:
     """The images that are finished in shards that are not complete, by shard."""
     folder = open_folder(root)
-    indices = {_journal_name(index): index for index in pending_shards(root, manifest)}
+    pending = set(pending_shards(root, manifest))
     found: dict[int, list[Entry]] = {}
-    for path in folder.scratch_files():
-        if path.name in indices:
-            index = indices[path.name]
-            found[index] = read_journal(path, _journal_header(manifest, index))
+    for work in find_workspaces(folder.scratch_files()):
+        if work.shard_index in pending:
+            entries = read_journal(work.journal, _journal_header(manifest, work.shard_index))
+            if len(entries) >= len(found.get(work.shard_index, ())):
+                found[work.shard_index] = entries
     return found
 
 
-def is_begun(folder: Folder, manifest: Manifest, shard_index: int) -> bool:
-    """Whether images of a shard that is not complete are finished and wait in its journal."""
-    path = folder.scratch / _journal_name(shard_index)
-    return bool(read_journal(path, _journal_header(manifest, shard_index)))
+def count_finished(folder: Folder, manifest: Manifest, shard_index: int) -> int:
+    """Images of a shard that is not complete that are finished and wait in a workspace."""
+    header = _journal_header(manifest, shard_index)
+    works = find_workspaces(folder.scratch_files(), shard_index)
+    return max((len(read_journal(each.journal, header)) for each in works), default=0)
 
 
 def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
     """Forget a shard, complete or begun, so that it is made anew."""
     folder = open_folder(root)
-    folder.remove(stats_name(shard_index))
-    for name in (tar_name(shard_index), parquet_name(shard_index)):
+    for name in (stats_name(shard_index), tar_name(shard_index), parquet_name(shard_index)):
         folder.remove(name)
-        (folder.scratch / name).unlink(missing_ok=True)
-    (folder.scratch / _journal_name(shard_index)).unlink(missing_ok=True)
+    for work in find_workspaces(folder.scratch_files(), shard_index):
+        work.remove()
 
 
 def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
@@ -317,10 +360,6 @@ def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
     if pending_shards(root, manifest) or any(each.is_alive for each in holders(root)):
         return False
     return open_folder(root).drop_scratch()
-
-
-def _journal_name(shard_index: int) -> str:
-    return f"sa_{shard_index:06d}.journal"
 
 
 def _journal_header(manifest: Manifest, shard_index: int) -> str:

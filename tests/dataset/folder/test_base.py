@@ -36,17 +36,18 @@ def test_whole_files_and_ranges(tmp_path: Path) -> None:
     assert list(folder.scratch.iterdir()) == []
 
 
-def test_publishing_and_taking_back(tmp_path: Path) -> None:
+def test_publishing_and_withdrawing(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     path = folder.scratch / "x"
     path.write_bytes(b"x")
     folder.publish(path, "final")
     assert folder.names() == ["final"] and not path.exists()
-    folder.reclaim("final", path)
+    folder.withdraw("final", path)
     assert folder.names() == [] and path.read_bytes() == b"x"
     (tmp_path / "final").write_bytes(b"older")
-    folder.reclaim("final", path)
-    assert path.read_bytes() == b"x" and folder.read("final") == b"older"
+    with pytest.raises(DatasetError, match="cannot write"):
+        folder.withdraw("final", folder.scratch / "gone" / "x")
+    assert folder.read("final") == b"older"
 
 
 def test_urls_of_unknown_stores_are_refused_and_odd_names_are_not(tmp_path: Path) -> None:

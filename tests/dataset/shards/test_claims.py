@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.dataset.manifest import Manifest, open_output
-from sa_engine.dataset.shards import claims as claims_module
+from sa_engine.dataset.shards import liveness
 from sa_engine.dataset.shards.claims import claim, holders
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import DatasetError, LeaseLost
@@ -105,7 +105,7 @@ def test_of_many_that_start_together_one_gets_each_shard(out: Path) -> None:
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on this process is on another machine, as far as claims can tell."""
-    monkeypatch.setattr(claims_module, "_machine", lambda: "another-boot-id")
+    monkeypatch.setattr(liveness, "_machine", lambda: "another-boot-id")
 
 
 def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(
@@ -134,7 +134,7 @@ def test_without_file_locks_the_heartbeat_decides(
     def no_locks(descriptor: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(claims_module.fcntl, "flock", no_locks)
+    monkeypatch.setattr(liveness.fcntl, "flock", no_locks)
     with claim(out, 0, beat_s=0.05):
         time.sleep(0.3)
         assert holders(out, stale_s=0.25)[0].is_alive
@@ -217,3 +217,78 @@ def test_a_scratch_folder_that_cannot_be_written_is_an_error(out: Path) -> None:
     (out / ".work").write_text("in the way")
     with pytest.raises(DatasetError, match="cannot write"):
         claim(out, 0)
+
+
+def test_damage_by_a_successor_is_no_damage(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = claim(out, 0)
+    assert lease is not None
+    elsewhere(monkeypatch)
+    with pytest.raises(LeaseLost, match="another worker has taken over"), lease:
+        os.utime(out / ".work/sa_000000.lease.1", (1e9, 1e9))
+        successor = claim(out, 0)
+        raise DatasetError("what it was working on is gone")
+    assert successor is not None
+    successor.check()
+    with pytest.raises(DatasetError, match="full"), successor:
+        raise DatasetError("the disk is full")
+
+
+def test_a_late_release_leaves_a_later_claim_of_the_same_number(out: Path) -> None:
+    lease = claim(out, 0)
+    assert lease is not None
+    # The shard was completed by others, its claims removed, and it is made anew.
+    (out / "sa_000000_stats.json").write_text("{}")
+    (out / ".work/sa_000000.lease.1").unlink()
+    with claim(out, 0, redo=True) as later:
+        assert later.number == 1
+        lease.release()
+        later.check()
+        assert holders(out)[0].is_alive
+
+
+def test_a_claim_that_is_dated_ahead_is_watched(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = out / ".work/sa_000000.lease.1"
+    path.write_bytes(b"{}")
+    ahead = time.time() + 1e6
+    os.utime(path, (ahead, ahead))
+    assert claim(out, 0, stale_s=0.3) is None
+    time.sleep(0.2)
+    os.utime(path, (ahead + 1, ahead + 1))
+    assert claim(out, 0, stale_s=0.3) is None
+    time.sleep(0.4)
+    lease = claim(out, 0, stale_s=0.3)
+    assert lease is not None and lease.number == 2
+    lease.release()
+
+
+def test_a_process_of_another_container_is_judged_by_its_heartbeat(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its id may run here, or not: that says nothing."""
+    monkeypatch.setattr(liveness, "_process_space", lambda: "pid:[2]")
+    with claim(out, 0, beat_s=60):
+        monkeypatch.setattr(liveness, "_process_space", lambda: "pid:[1]")
+        assert claim(out, 0, stale_s=60) is None
+        os.utime(out / ".work/sa_000000.lease.1", (1e9, 1e9))
+        assert not holders(out)[0].is_alive
+        with claim(out, 0) as successor:
+            successor.check()
+
+
+def test_a_scratch_folder_that_is_cleared_meanwhile_is_made_again(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, cleared = liveness.sign, []
+
+    def clear_first(descriptor: int) -> None:
+        if not cleared:
+            cleared.append(out)
+            for path in (out / ".work").iterdir():
+                path.unlink()
+            (out / ".work").rmdir()
+        real(descriptor)
+
+    monkeypatch.setattr("sa_engine.dataset.shards.claims.sign", clear_first)
+    with claim(out, 0) as lease:
+        lease.check()
+    assert cleared

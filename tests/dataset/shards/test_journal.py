@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from sa_engine.dataset.shards.journal import Entry, Journal, read_journal
+from sa_engine.errors import DatasetError
 
 
 def entry(number: int) -> Entry:
@@ -11,18 +13,14 @@ def entry(number: int) -> Entry:
 
 def write(path: Path, *numbers: int, header: str = "run 1") -> None:
     journal = Journal(path, header)
-    believed = list(journal.entries())
-    if believed:
-        journal.keep(believed[-1][1], believed[-1][2])
     for number in numbers:
         journal.append(entry(number))
     journal.close()
 
 
-def test_what_was_written_is_read_also_after_a_pause(tmp_path: Path) -> None:
+def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    write(path, 1, 2)
-    write(path, 3)
+    write(path, 1, 2, 3)
     assert read_journal(path, "run 1") == [entry(1), entry(2), entry(3)]
     assert read_journal(path, "run 2") == [] == read_journal(tmp_path / "none", "run 1")
     assert not (tmp_path / "none").exists()
@@ -54,9 +52,29 @@ def test_every_cut_keeps_the_lines_before_it(tmp_path: Path) -> None:
     for length in range(len(data)):
         path.write_bytes(data[:length])
         assert len(read_journal(path, "run 1")) == (1 if length >= first else 0)
-    # Going on from a cut.
-    write(path, 2)
-    assert path.read_bytes() == data
+
+
+def test_a_journal_belongs_to_other_work_at_once_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "j", "trial")
+    journal.append(entry(1))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="No space left"):
+        patch.setattr(os, "fsync", fail)
+        journal.rename("run 1")
+    assert read_journal(tmp_path / "j", "trial") == [entry(1)]
+    (tmp_path / "renamed").unlink()
+    journal.rename("run 1")
+    journal.append(entry(2))
+    assert read_journal(tmp_path / "j", "run 1") == [entry(1), entry(2)]
+    journal.clear()
+    journal.append(entry(3))
+    journal.close()
+    assert read_journal(tmp_path / "j", "run 1") == [entry(3)]
 
 
 def test_numbers_that_json_has_not_are_refused(tmp_path: Path) -> None:

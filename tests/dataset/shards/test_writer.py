@@ -18,6 +18,7 @@ from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
 from sa_engine.dataset.shards.stats import read_stats
+from sa_engine.dataset.shards.workspace import find_workspaces
 from sa_engine.dataset.shards.writer import (
     ShardWriter,
     clear_scratch,
@@ -133,7 +134,8 @@ def test_scratch_that_a_power_cut_damaged_is_made_good(
     manifest = begin(out)
     with ShardWriter(out, 0, manifest=manifest) as writer:
         add_until(writer, image_of, 8)
-    journal, growing = out / ".work/sa_000000.journal", out / ".work/sa_000000.tar"
+    (work,) = find_workspaces((out / ".work").iterdir())
+    journal, growing = work.journal, work.tar
     if lost in ("journal", "both"):
         journal.unlink()
     if lost in ("tar", "both"):
@@ -227,14 +229,15 @@ def test_the_journal_of_a_completed_shard_is_not_taken_up(
 ) -> None:
     """A writer killed just before it removes its journal, and a later one that retries failures."""
     manifest = begin(tmp_path)
-    journal = tmp_path / ".work/sa_000000.journal"
     failed = replace(image_of(1, 4)[0], source="photo 000.png")
     with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
         writer.add(failed)
         add_until(writer, image_of, 12)
-        data = journal.read_bytes()
+        (work,) = find_workspaces((tmp_path / ".work").iterdir())
+        data = work.journal.read_bytes()
         writer.finish()
-    journal.write_bytes(data)
+    work.path.mkdir()
+    work.journal.write_bytes(data)
     with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
         assert writer.next_image_id == 1
         add_until(writer, image_of, 12)
@@ -294,10 +297,10 @@ def test_row_groups_are_bounded_and_do_not_depend_on_interruptions(
 
 def test_what_changed_on_disk_before_the_end_is_noticed(tmp_path: Path, image_of: ImageOf) -> None:
     manifest = begin(tmp_path)
-    growing = tmp_path / ".work/sa_000000.tar"
     with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
         add_until(writer, image_of, 12)
-        with growing.open("r+b") as file:
+        (work,) = find_workspaces((tmp_path / ".work").iterdir())
+        with work.tar.open("r+b") as file:
             file.seek(2000)
             byte = file.read(1)
             file.seek(2000)
@@ -342,7 +345,7 @@ def test_a_full_disk_is_one_clear_error_and_continuing_works(
         [sys.executable, "-c", code, str(out)], cwd=here.parents[3], capture_output=True, text=True
     )
     assert re.fullmatch(
-        r"cannot write .*sa_000000\.tar: File too large: free some space and run the same command "
+        r"cannot write .*shard\.tar: File too large: free some space and run the same command "
         r"again; it continues\n",
         done.stdout,
     )

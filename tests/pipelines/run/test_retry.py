@@ -18,7 +18,7 @@ from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.watch import RunSummary
 from sa_engine.pipelines.run.worker import Part, plan_retry, stats_digest
 from sa_engine.pipelines.run.workers import Workers
-from tests.pipelines.conftest import deterministic_bytes
+from tests.pipelines.conftest import deterministic_bytes, journal_bytes
 from tests.support.annotators import Bright, Crashing, Faulty
 
 Begin = Callable[[str], LocalFolder]
@@ -210,7 +210,7 @@ def test_every_step_may_be_the_last(
 
     before = deterministic_bytes(wanting)
     with monkeypatch.context() as patched:
-        for name in ("publish", "remove"):
+        for name in ("publish", "withdraw"):
             patched.setattr(LocalFolder, name, counted(name))
         finished = False
         while not finished:
@@ -259,12 +259,12 @@ def test_a_shard_that_another_holds_is_waited_for(
     assert lease is not None
     asked = 0
 
-    def wait(stop: object) -> None:
+    def wait(stop: object, seconds: float) -> None:
         nonlocal asked
         asked += 1
         lease.release()
 
-    monkeypatch.setattr("sa_engine.pipelines.run.worker._wait", wait)
+    monkeypatch.setattr("sa_engine.pipelines.run.worker.wait_or_stop", wait)
     assert retry(wanting).num_retried == 4
     assert asked == 1
 
@@ -278,7 +278,7 @@ def test_an_attempt_that_was_cut_off_is_gone_on_with(
             wanting, Bright(), reading=Reading(), workers=Workers(retry_failed=True, max_failures=0)
         )
     # Image 7 went through and waits in the journal; 9 is mended only now, and is tried again.
-    assert (wanting.scratch / "sa_000001.journal").stat().st_size > 0
+    assert journal_bytes(wanting, 1) > 0
     restore(photographs, "photo 09.png")
     (photographs / "photo 07.png").unlink()
     assert retry(wanting).num_failed == {}

@@ -17,7 +17,7 @@ from sa_engine.errors import SaEngineError
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.worker import Part, Reading
 from sa_engine.pipelines.run.workers import Workers
-from tests.pipelines.conftest import deterministic_bytes
+from tests.pipelines.conftest import deterministic_bytes, journal_bytes
 from tests.support.annotators import Bright, Crashing, Raising
 
 Begin = Callable[[str], LocalFolder]
@@ -142,8 +142,7 @@ def started(folder: LocalFolder, tmp_path: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([sys.executable, str(script), str(folder.path)], env=environment)
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        journals = list(folder.scratch.glob("*.journal"))
-        if any(journal.stat().st_size > 1000 for journal in journals):
+        if max(journal_bytes(folder, index) for index in range(3)) > 1000:
             return process
         time.sleep(0.02)
     process.kill()
