@@ -11,7 +11,7 @@ CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types tests coverage release bundled-model clean
-.PHONY: loop stage1 retrain stage2 retrain-detector stage3
+.PHONY: annotate loop stage1 retrain stage2 retrain-detector stage3
 
 help:
 	@sed -n 's/^# make /make /p' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ loop: $(VENV)/.engine
 	$(BIN)/python examples/loop/prepare.py --out $(DATA_OUT) $(if $(MASKS),--masks $(MASKS))
 	$(BIN)/sa-engine loop $(LOOP) --set data=$(DATA_OUT) --out $(OUT)
 	@echo "Look at $(OUT)/index.html in a browser."
+
+# make annotate  label the images in IMAGES in a browser; IMAGES=folder/ for yours
+annotate: OUT ?= out/annotated
+annotate: $(VENV)/.engine
+	$(BIN)/sa-engine annotate --images $(IMAGES) --out $(OUT)
 
 # Stage by stage, for the images in IMAGES, with everything in OUT. ROUND counts the retrainings.
 IMAGES ?= examples/images

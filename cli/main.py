@@ -13,6 +13,7 @@ from sa_engine.version import __version__
 COMMANDS = {
     "auto": ("auto", "Make masks for a folder of photographs, without people (stage 3)."),
     "semi": ("semi", "Propose masks for people to correct, by a box detector (stage 2)."),
+    "annotate": ("annotate", "Label masks in a browser, with the model's help (stages 1 and 2)."),
     "import": ("import_", "Turn masks that people made into a dataset (stage 1)."),
     "export": ("export", "Write a dataset in another tool's format."),
     "show": ("show", "Write pictures and a page of a dataset's masks to look through."),

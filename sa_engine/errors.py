@@ -14,6 +14,7 @@ SaEngineError
 ├── TrainingError        a training run cannot go on
 ├── NotDone              a step of a loop that is looked for has not been made
 ├── WaitingForPeople     the loop waits for corrections (exit status 3)
+├── RefusedRequest       a browser's request that cannot be served
 └── InterruptedRun       stopped by a signal; the same command continues (exit status 130)
 """
 
@@ -108,3 +109,16 @@ class BrokenWorker(SaEngineError):  # noqa: N818 - what has become of it
 
 class StageUnavailable(SaEngineError):  # noqa: N818 - what it is, in one word
     """The stage cannot be had."""
+
+
+class RefusedRequest(SaEngineError):  # noqa: N818 - what happens to it
+    """A browser's request that cannot be served.
+
+    status: of HTTP. code: short and stable, for the page. details: further JSON values.
+    """
+
+    def __init__(self, status: int, code: str, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details

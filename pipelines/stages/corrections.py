@@ -181,8 +181,13 @@ def _taken_over(source: MaskRecord, mask: MaskRecord, said: Mapping[str, Any]) -
         annotator=mask.annotator,
         time_spent_s=mask.time_spent_s,
         iscrowd=mask.iscrowd,
-        attributes={**source.attributes, "proposal": dict(said)},
+        attributes={**source.attributes, **_of_tool(mask), "proposal": dict(said)},
     )
+
+
+def _of_tool(mask: MaskRecord) -> dict[str, Any]:
+    """What our own tool says of the person's work on a mask."""
+    return {key: mask.attributes[key] for key in ("annotate",) if key in mask.attributes}
 
 
 def _of_person(mask: MaskRecord, said: Mapping[str, Any]) -> MaskRecord:

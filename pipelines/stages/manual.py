@@ -32,6 +32,7 @@ from sa_engine.formats.fields import number
 from sa_engine.formats.frames import Frame, Orientation
 from sa_engine.formats.reasons import Loss
 from sa_engine.formats.registry import Format
+from sa_engine.formats.work.work_source import WorkSource
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Annotated, Reading
@@ -194,7 +195,7 @@ def run_import(
         images_per_shard=run.images_per_shard,
         options={
             "format": kind.value,
-            "annotations": _fingerprint(run.annotations),
+            "annotations": _fingerprint(run.annotations, annotations),
             "masks-from-boxes": run.masks_from_boxes,
             "precision": None if segmenter is None else segmenter.precision,
             "limit": run.limit,
@@ -257,8 +258,10 @@ def _segmenter(run: ImportRun) -> "BoxSegmenter | None":
     return box_segmenter(run.model, run.checkpoint, run.device, run.precision)
 
 
-def _fingerprint(path: Path) -> str:
+def _fingerprint(path: Path, annotations: AnnotationSource) -> str:
     """A digest that changes when the annotations do; of a folder, of its file names and sizes."""
+    if isinstance(annotations, WorkSource):
+        return annotations.fingerprint
     if path.is_file():
         with path.open("rb") as file:
             return sha256_of(file)

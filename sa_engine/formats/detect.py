@@ -12,6 +12,7 @@ from sa_engine.formats.joined import JoinedSource
 from sa_engine.formats.readers.label_images import map_files
 from sa_engine.formats.recognise import Finding, recognise
 from sa_engine.formats.registry import ONE_FILE, OPENERS, Format
+from sa_engine.formats.work.settings import WORK_JSON
 
 _SAMPLES = 500
 """Files of a suffix whose content is looked at, evenly spread over all of them."""
@@ -134,7 +135,9 @@ def weigh(path: Path) -> Evidence:
 
 
 def _of_folders(path: Path) -> Format | None:
-    """The formats that are told by the names of folders."""
+    """The formats that are told by the names of folders, and a WORK by its file."""
+    if (path / WORK_JSON).is_file():
+        return Format.ANNOTATE
     for name in ("SegmentationObject", "SegmentationClass"):
         if path.name == name or (path / name).is_dir():
             return Format.VOC

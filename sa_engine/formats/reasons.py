@@ -55,6 +55,7 @@ class Loss(StrEnum):
     NO_MAP = "not-a-map"
     NOT_EXPORTED = "never-exported"
     UNANSWERED = "unanswered"
+    SKIPPED = "skipped"
 
 
 class Beside(StrEnum):
@@ -125,6 +126,7 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Beside.CAPTIONS: "of whole images, kept as their attributes",
     Beside.KEY_POINTS: "kept as attributes of their masks, boxes or images",
     Beside.FILES: "of the same images as the instances: captions, key points or panoptic maps",
+    Loss.SKIPPED: "the annotator skipped the image",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
     Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts without width",
     Lossy.OVERLAPPED: "one object a pixel: pixels that a smaller mask has too went to that one",

@@ -15,6 +15,7 @@ from sa_engine.formats.readers.labelme import LabelmeSource
 from sa_engine.formats.readers.sa1b import Sa1bSource
 from sa_engine.formats.readers.voc import DavisSource, VocSource
 from sa_engine.formats.readers.yolo import YoloSource
+from sa_engine.formats.work.work_source import WorkSource
 
 
 class Format(StrEnum):
@@ -32,6 +33,7 @@ class Format(StrEnum):
     DAVIS = "davis"
     DATUMARO = "datumaro"
     BSDS = "bsds"
+    ANNOTATE = "annotate"
 
 
 OPENERS: Mapping[Format, Callable[[Path], AnnotationSource]] = {
@@ -47,6 +49,7 @@ OPENERS: Mapping[Format, Callable[[Path], AnnotationSource]] = {
     Format.DAVIS: DavisSource,
     Format.DATUMARO: DatumaroSource,
     Format.BSDS: BsdsSource,
+    Format.ANNOTATE: WorkSource,
 }
 
 ONE_FILE = frozenset({Format.COCO, Format.LVIS, Format.CVAT, Format.LABEL_STUDIO})

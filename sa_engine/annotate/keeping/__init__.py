@@ -1,0 +1,1 @@
+"""What is kept in WORK: the journal, leases, drafts, links."""

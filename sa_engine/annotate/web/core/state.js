@@ -1,0 +1,134 @@
+/**
+ * The only state of the page, and the steps that change it. `draw.js` and the panels read it.
+ *
+ * @typedef {{id: string, revision: number, rle: object, area: number, box: number[],
+ *   ends: Int32Array, colour: number, seconds: number, how: string, by: string,
+ *   proposal: number|null, saving: boolean}} Mask
+ * @typedef {{before: object|null, after: object|null,
+ *   mask?: {id: string, prev: Mask|null, next: Mask|null},
+ *   verdicts?: {id: number, prev: string, next: string}[]}} Step  hands before and after, and more
+ */
+
+import { chooseColour } from "./palette.js";
+import { runEnds } from "./rle.js";
+
+export const STEPS = 200;
+
+/** What there is before any image. */
+export function newState() {
+  return {
+    session: null,
+    lease: null,
+    image: null,
+    masks: new Map(),
+    proposals: [],
+    existing: [],
+    hand: null,
+    selected: null,
+    hovered: null,
+    proposal: null,
+    tool: "click",
+    brush: 24,
+    past: [],
+    future: [],
+    cross: null,
+    pointer: null,
+    look: { fill: "both", opacity: 0.35, brightness: 100, contrast: 100 },
+    hide: { all: false, finished: false },
+    frames: [],
+    screen: "none",
+  };
+}
+
+/** A mask as the server tells it. @returns {Mask} */
+export function fromServer(mask, others) {
+  return {
+    ...mask,
+    ends: runEnds(mask.rle.counts),
+    colour: chooseColour(mask.box, others),
+    saving: false,
+  };
+}
+
+/** Take up an image. */
+export function openImage(state, given) {
+  const { image } = given;
+  const masks = new Map();
+  for (const mask of image.masks) masks.set(mask.id, fromServer(mask, masks.values()));
+  Object.assign(state, {
+    lease: given.lease,
+    image,
+    masks,
+    proposals: image.proposals.map((each) => fromServer(each, [])),
+    existing: image.existing.map((each) => fromServer(each, [])),
+    hand: null,
+    selected: null,
+    hovered: null,
+    proposal: null,
+    past: [],
+    future: [],
+    cross: null,
+    frames: [],
+  });
+}
+
+/** Go a step: what it changes must be done already; this is for undoing it. */
+export function record(state, step) {
+  state.past.push(step);
+  if (state.past.length > STEPS) state.past.shift();
+  state.future = [];
+}
+
+/** Change the hand, as one step of undo. */
+export function change(state, hand) {
+  record(state, { before: state.hand, after: hand });
+  state.hand = hand;
+}
+
+/** An answer belongs to the hand that is there, and to the step that made it. */
+export function answered(state, hand) {
+  const last = state.past[state.past.length - 1];
+  if (last && last.after === state.hand) last.after = hand;
+  state.hand = hand;
+}
+
+/** The step to be undone, moved to those to be redone; undefined if there is none. */
+export function stepBack(state) {
+  const step = state.past.pop();
+  if (step) state.future.push(step);
+  return step;
+}
+
+/** The step to be redone, moved back. */
+export function stepForward(state) {
+  const step = state.future.pop();
+  if (step) state.past.push(step);
+  return step;
+}
+
+/** Finished masks to be shown, the mask in hand left out. */
+export function shownMasks(state) {
+  const found = [];
+  for (const mask of state.masks.values()) {
+    if (!state.hand || state.hand.id !== mask.id) found.push(mask);
+  }
+  return found;
+}
+
+/** Proposals that are to be shown: undecided and kept, and not in hand. */
+export function shownProposals(state) {
+  return state.proposals.filter(
+    (each) =>
+      (each.verdict === "undecided" || each.verdict === "kept") &&
+      !(state.hand && state.hand.proposal === each.id),
+  );
+}
+
+export const undecided = (state) => state.proposals.filter((each) => each.verdict === "undecided");
+
+/** The [height, width] of the image at hand. */
+export const sizeOf = (state) => [state.image.height, state.image.width];
+
+/** The frames that are encoded, as `predict` takes them: x, y, width, height. */
+export const readyFrames = (state) =>
+  state.frames.filter((frame) => frame.ready).map((frame) => frame.rect);
