@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
@@ -28,7 +29,22 @@ def picture() -> NDArray[np.uint8]:
 def random_sam() -> Sam:
     """A small model with random weights, scaled so that logits and predicted IoU are spread out."""
     torch.manual_seed(0)
-    sam = build_sam("vit_t", 128).eval()
+    return spread_out(build_sam("vit_t", 128).eval())
+
+
+@pytest.fixture(scope="session")
+def random_lite() -> Sam:
+    """The same with a lite encoder, whose skips are not zero."""
+    torch.manual_seed(0)
+    sam = build_sam("lite0", 128).eval()
+    neck = sam.image_encoder.neck
+    for last in (neck.skip8, neck.skip4, neck.top4):
+        nn.init.normal_(last.weight, std=0.2)
+    return spread_out(sam)
+
+
+def spread_out(sam: Sam) -> Sam:
+    """Scale the heads so that logits and predicted IoU are spread out, in place."""
     with torch.no_grad():
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:
             mlp.layers[2].weight *= 40

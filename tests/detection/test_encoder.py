@@ -41,6 +41,22 @@ def test_the_embedding_is_the_model_s_own(sam: Sam):
 
 
 @torch.inference_mode()
+def test_a_lite_encoder_gives_what_its_skips_are_made_of():
+    sam = build_sam("lite0", 64).eval()
+    images = torch.randn(2, 3, 64, 64)
+    encoded = encode(sam, images)
+    expected = sam.encode_image(images)
+    assert len(expected.maps) == 3
+    for found, map_BCHW in zip(encoded.embedding.maps, expected.maps, strict=True):
+        assert torch.equal(found, map_BCHW)
+    assert {s: tuple(x.shape) for s, x in encoded.finer.items()} == {
+        4: (2, 24, 16, 16),
+        8: (2, 128, 8, 8),
+    }
+    assert finer_channels(sam) == {4: 24, 8: 128}
+
+
+@torch.inference_mode()
 def test_a_plain_vit_has_no_finer_maps():
     sam = small_vit(64)
     images = torch.randn(1, 3, 64, 64)

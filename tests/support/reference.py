@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.sam import Sam
+from tests.support.plain_lite import PlainLite
 from tests.support.torchvision_stand_in import import_segment_anything
 
 PUBLISHED_PARAMETERS = (
@@ -26,7 +29,8 @@ PUBLISHED_PARAMETERS = (
 def reference_sam(sam: Sam) -> Any:
     """`segment_anything`'s model: its own prompt encoder and mask decoder around our image encoder.
 
-    The image encoder is compared by the model's tests; it has no counterpart for TinyViT there.
+    The image encoder is compared by the model's tests; it has no counterpart for TinyViT there. For
+    lite encoders it is the plain one, and the decoder adds its skips.
     """
     modeling = import_segment_anything().modeling
     side = sam.image_size
@@ -51,7 +55,41 @@ def reference_sam(sam: Sam) -> Any:
     )
     model.prompt_encoder.load_state_dict(sam.prompt_encoder.state_dict())
     model.mask_decoder.load_state_dict(sam.mask_decoder.state_dict())
+    if isinstance(sam.image_encoder, LiteEncoder):
+        model.image_encoder = _LiteImage(sam)
+        upscaling = model.mask_decoder.output_upscaling
+        model.mask_decoder.output_upscaling = _WithSkips(upscaling, model.image_encoder)
     return model.eval()
+
+
+class _LiteImage(nn.Module):
+    """The plain lite encoder; it keeps the skips of the last image."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.img_size = sam.image_size
+        self.plain = PlainLite(sam.image_encoder.state_dict())
+        self.skips: tuple[Tensor, ...] = ()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        embedding, *skips = self.plain.encode(x_BCHW)
+        self.skips = tuple(skips)
+        return embedding
+
+
+class _WithSkips(nn.Module):
+    """The published decoder's upscaling with an image's skips added after each step."""
+
+    def __init__(self, upscaling: nn.Sequential, image: _LiteImage) -> None:
+        super().__init__()
+        self.upscaling, self.image = upscaling, image
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        first, norm, activation, second, last = self.upscaling
+        eighth, quarter = self.image.skips
+        x = activation(norm(first(x_BCHW) + eighth))
+        out: Tensor = last(second(x) + quarter)
+        return out
 
 
 def reference_records(
