@@ -12,8 +12,9 @@ from sa_engine.pipelines.run.watch import RunSummary
 from sa_engine.pipelines.run.worker import ImageDone
 from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.metrics import StepReport
+from sa_engine.training.sam.align import AlignReport
 
-R = TypeVar("R", StepReport, DetectorReport)
+R = TypeVar("R", StepReport, DetectorReport, AlignReport)
 
 PARTIAL = 3
 """Exit status of a run that is done, but in which some images failed."""

@@ -15,6 +15,7 @@ from sa_engine.cli.shared.options import (
 from sa_engine.cli.shared.places import LOCAL_PATH, WEIGHTS
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
+from sa_engine.cli.train.align import align
 from sa_engine.cli.train.detector import detector
 from sa_engine.model.variants import VARIANTS
 from sa_engine.pipelines.train import TrainOptions, build_recipe, retrain
@@ -52,7 +53,8 @@ def command() -> None:
     "--init",
     type=WEIGHTS,
     help="Weights to start from instead of random ones; encoder and input size are theirs, too, "
-    "unless --image-size is given.  [default for --recipe finetune: the bundled model]",
+    "unless --image-size is given.  [default for --recipe finetune: the bundled model; a lite "
+    "encoder's backbone starts from the ImageNet weights of the extra `train`]",
 )
 @click.option(
     "--arch",
@@ -160,4 +162,5 @@ def sam(
     )
 
 
+command.add_command(align)
 command.add_command(detector)

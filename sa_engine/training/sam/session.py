@@ -20,6 +20,8 @@ from sa_engine.model.checkpoint import (
     resize_positions,
     save_checkpoint,
 )
+from sa_engine.model.encoders.imagenet import imagenet_backbone
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from sa_engine.training.data.mixture import Mixture, SampleSource
@@ -197,7 +199,7 @@ def _with_scenes(recipe: Recipe, data: TrainingData, photos: Sequence[Rgb]) -> T
 
 
 def _start(request: TrainRequest) -> Sam:
-    """The model to train: from weights, or random by the seed."""
+    """The model to train: from weights, or random by the seed with a lite backbone of ImageNet."""
     config = request.recipe.train
     torch.manual_seed(config.seed)
     sam = build_sam(config.variant, config.image_size, drop_path=config.drop_path)
@@ -211,6 +213,8 @@ def _start(request: TrainRequest) -> Sam:
                 "a frozen image encoder of random weights sees nothing; give the weights to start "
                 "from (--init), or train the encoder, too"
             )
+        if isinstance(sam.image_encoder, LiteEncoder):
+            sam.image_encoder.backbone.load_state_dict(imagenet_backbone(config.variant))
         return sam
     start = load_checkpoint(request.init)
     if start.variant != config.variant:

