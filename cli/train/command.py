@@ -93,7 +93,7 @@ def command() -> None:
     help="Train the prompt encoder and the mask decoder alone: less work a step, and the start's "
     "box detector fits the new model, too.",
 )
-@click.option("--compile", "compile_encoder", is_flag=True, help="Use torch.compile.")
+@click.option("--compile", "compile_model", is_flag=True, help="Use torch.compile.")
 @click.option(
     "--norms-per-process",
     is_flag=True,
@@ -122,7 +122,7 @@ def sam(
     arch: str | None,
     precision: str | None,
     freeze_encoder: bool,
-    compile_encoder: bool,
+    compile_model: bool,
     norms_per_process: bool,
     **options: Any,
 ) -> None:
@@ -143,8 +143,8 @@ def sam(
         changes["train"]["precision"] = precision
     if freeze_encoder:
         changes["train"]["freeze_encoder"] = True
-    if compile_encoder:
-        changes["train"]["compile_encoder"] = True
+    if compile_model:
+        changes["train"]["compile_model"] = True
     if norms_per_process:
         changes["train"]["sync_norms"] = False
     request = TrainOptions(data=data, weights=parse_weights(weight), changes=changes, **options)

@@ -66,15 +66,6 @@ class SkipTile:
     eighth_Bn4D: Tensor
     quarter_BnmE: Tensor
 
-    def of(self, image_index_K: Tensor | None) -> "SkipTile":
-        """Those of K prompts' images; of one image (B is 1) all prompts share them."""
-        if image_index_K is None or len(self.eighth_Bn4D) == 1:
-            return self
-        return SkipTile(
-            self.eighth_Bn4D.index_select(0, image_index_K),
-            self.quarter_BnmE.index_select(0, image_index_K),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class DecodedTokens:
@@ -95,6 +86,14 @@ class DecodedTokens:
 
     def __len__(self) -> int:
         return len(self.iou_P4)
+
+    def images_of(self, prompts_K: Tensor | None) -> Tensor | None:
+        """The images of some prompts; None where all are meant and stand in their images' order."""
+        if prompts_K is None or not self.skips:
+            return self.image_index_P
+        if self.image_index_P is not None:
+            return self.image_index_P[prompts_K]
+        return prompts_K // (len(self) // len(self.skips[0].eighth_Bn4D))
 
 
 class MaskDecoder(nn.Module):
@@ -162,7 +161,8 @@ class MaskDecoder(nn.Module):
         """Run the transformer for P prompts (`prompts_per_chunk` says how many at a time).
 
         dense: (P, C, H, W) of mask prompts, or the (1, C, 1, 1) of all prompts without masks.
-        image_index_P: each prompt's image, int64, where the context holds several.
+        image_index_P: each prompt's image, int64, where the context holds several; without it the
+            prompts are those of the first image, then as many of the second, and so on.
         """
         dtype = self.iou_token.weight.dtype
         p = len(sparse_PTC)
@@ -227,6 +227,8 @@ class MaskDecoder(nn.Module):
         M is 3 with `multimask` (the answers to an ambiguous prompt), else 1. Arguments are those of
         `prepare` and `attend`. Differentiable.
         """
+        if len(embedding) > 1 and image_index_P is None:
+            raise ValueError("there are several images: image_index_P must say which")
         chosen = slice(1, NUM_MASKS) if multimask else slice(0, 1)
         p = len(sparse_PTC)
         if p == 0:
@@ -253,18 +255,23 @@ class MaskDecoder(nn.Module):
         self, context: ImageContext, dense: Tensor, p: int, image_index_P: Tensor | None
     ) -> list[Tensor]:
         """Image tokens of each prompt's own: its image's embedding plus its dense embedding."""
-        if len(context.tiles_BnC[0]) > 1 and image_index_P is None:
-            raise ValueError("the context holds several images: image_index_P must say which")
+        images = len(context.tiles_BnC[0])
+        if image_index_P is None and p % images:
+            raise ValueError(
+                f"{p} prompts do not divide over {images} images: image_index_P must say which"
+            )
         dense_PNC = dense.flatten(2).transpose(1, 2)
         start, tiles = 0, []
         for tile in context.tiles_BnC:
             stop = start + tile.shape[1]
-            x = tile
-            if len(tile) > 1 and image_index_P is not None:
-                # Its gradient is a sum by index; that of tile[image_index_P] sorts first.
-                x = tile.index_select(0, image_index_P)
             part = dense_PNC if dense_PNC.shape[1] == 1 else dense_PNC[:, start:stop]
-            tiles.append((x + part).expand(p, -1, -1))
+            if image_index_P is None:
+                # By repetition, whose gradient is a sum; that of an index is a slow scatter.
+                own_BKnC = tile[:, None] + part.view(-1, len(part) // images or 1, *part.shape[1:])
+                tiles.append(own_BKnC.expand(images, p // images, -1, -1).flatten(0, 1))
+            else:
+                x = tile if len(tile) == 1 else tile.index_select(0, image_index_P)
+                tiles.append((x + part).expand(p, -1, -1))
             start = stop
         return tiles
 
@@ -287,18 +294,15 @@ class MaskDecoder(nn.Module):
         weight1, bias1 = up1.weight.permute(2, 3, 1, 0).flatten(0, 2), up1.bias
         weight2, bias2 = up2.weight.permute(2, 3, 1, 0).flatten(0, 2), up2.bias
         assert bias1 is not None and bias2 is not None
-        images = tokens.image_index_P
-        if images is not None and prompts is not None:
-            images = images[prompts]
+        images = tokens.images_of(prompts)
         for tile, skip in zip_longest(tokens.tiles_PnC, tokens.skips):
             x = tile if prompts is None else tile[prompts]
             p, n, _ = x.shape
-            own = None if skip is None else skip.of(images)
             x = F.linear(x, weight1, bias1.repeat(4)).view(p, n, 4, -1)
-            x = x if own is None else x + own.eighth_Bn4D.to(x.dtype)
+            x = x if skip is None else _add_of_images(x, skip.eighth_Bn4D, images)
             x = F.gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
             x = F.linear(x, weight2, bias2.repeat(4)).view(p, n, 16, -1)
-            x = x if own is None else x + own.quarter_BnmE.to(x.dtype)
+            x = x if skip is None else _add_of_images(x, skip.quarter_BnmE, images)
             x = F.gelu(x).view(p, n * 16, -1)
             yield torch.bmm(hyper_PMC, x.transpose(1, 2)).view(p, len(wanted), n, 16)
 
@@ -310,6 +314,16 @@ class MaskDecoder(nn.Module):
         # A cell's 16 pixels: (row, column) of the first upscaling, then of the second.
         pixels = cells.view(-1, h, w, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return pixels.reshape(*lead, 4 * h, 4 * w)
+
+
+def _add_of_images(x_Pnmd: Tensor, skip_Bnmd: Tensor, image_index_P: Tensor | None) -> Tensor:
+    """Add to each prompt's cells those of its image; see `MaskDecoder.attend` for the index."""
+    skip = skip_Bnmd.to(x_Pnmd.dtype)
+    if len(skip) == 1:
+        return x_Pnmd + skip
+    if image_index_P is not None:
+        return x_Pnmd + skip.index_select(0, image_index_P)
+    return (x_Pnmd.view(len(skip), -1, *x_Pnmd.shape[1:]) + skip[:, None]).view(x_Pnmd.shape)
 
 
 def _skip_tiles(embedding: ImageEmbedding, tile_cells: int) -> tuple[SkipTile, ...]:

@@ -65,12 +65,13 @@ class PromptEncoder(nn.Module):
         """Returns the sparse tokens (P, T, C) and the dense embedding (P, C, S/16, S/16).
 
         Prompts without masks share one dense embedding, (1, C, 1, 1). As in the published model, a
-        padding point follows the points where there is no box.
+        padding point follows the points where there is no box (`Prompts.padded` says that it is
+        among them).
         """
         tokens = []
         if prompts.points_PN2 is not None and prompts.labels_PN is not None:
             tokens.append(self._embed_points(prompts.points_PN2, prompts.labels_PN))
-            if prompts.boxes_P4 is None:
+            if prompts.boxes_P4 is None and not prompts.padded:
                 padding = self.not_a_point_embed.weight
                 tokens.append(padding[None].expand(len(prompts), -1, -1))
         if prompts.boxes_P4 is not None:

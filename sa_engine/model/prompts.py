@@ -17,12 +17,15 @@ class Prompts:
     labels_PN: one label per point (FOREGROUND, BACKGROUND, PADDING, ...), or None.
     boxes_P4: (x0, y0, x1, y1) in pixels of the model's input frame, float32, or None.
     masks_P1HW: low-resolution logits, a quarter of the input's side, or None.
+    padded: the points bring their padding, or a box's corners, themselves: nothing is added to
+        them, so that prompts with a box and prompts with points have equally many tokens.
     """
 
     points_PN2: Tensor | None = None
     labels_PN: Tensor | None = None
     boxes_P4: Tensor | None = None
     masks_P1HW: Tensor | None = None
+    padded: bool = False
 
     def __post_init__(self) -> None:
         if (self.points_PN2 is None) != (self.labels_PN is None):

@@ -19,7 +19,8 @@ class StepReport:
 
     step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
     model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
-    round 1. images_per_s: of all processes, since the last report.
+    round 1. images_per_s: of all processes, since the last report. data_wait_share: of that time
+    the main process waited for samples; well above 0, more processes should prepare them.
     """
 
     step: int
@@ -31,6 +32,7 @@ class StepReport:
     lr: float
     grad_norm: float
     images_per_s: float
+    data_wait_share: float = 0.0
 
 
 def last_reports(folder: Path, kind: type[R], *, count: int = 50) -> list[R]:

@@ -24,6 +24,7 @@ class RunState:
     """What `save_state` wrote.
 
     step: steps done. fingerprint: the options that a continued run must share.
+    seconds: that the steps took.
     """
 
     step: int
@@ -31,6 +32,7 @@ class RunState:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     average: dict[str, Tensor]
+    seconds: float = 0.0
 
     def restore(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
@@ -50,6 +52,7 @@ def save_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage,
+    seconds: float = 0.0,
 ) -> None:
     """Write the state under a temporary name, then put it in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,7 @@ def save_state(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.weights,
+        "seconds": seconds,
     }
     with temporary.open("wb") as file:
         torch.save(payload, file)

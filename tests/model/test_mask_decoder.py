@@ -154,6 +154,26 @@ def test_skips_are_added_on_the_way_up(
     assert relative_error(decoder.draw(tokens, slice(2, 4)), both[:, 1:]) < TOLERANCE
 
 
+@pytest.mark.parametrize("with_masks", [False, True], ids=["no masks", "masks"])
+def test_prompts_in_the_order_of_their_images_need_no_index(
+    decoder: MaskDecoder, with_masks: bool
+) -> None:
+    sparse = noise(6, 2, 256, seed=7)
+    dense = noise(6, 256, *GRID_HW, seed=8) if with_masks else noise(1, 256, 1, 1, seed=8)
+    context = decoder.prepare(SKIPPED, IMAGE_PE)
+    tokens = decoder.attend(context, sparse, dense)
+    by_index = decoder.attend(
+        context, sparse, dense, image_index_P=torch.tensor([0, 0, 0, 1, 1, 1])
+    )
+    drawn, expected = (decoder.draw(each, slice(1, 4)) for each in (tokens, by_index))
+    assert drawn.shape == (6, 3, 32, 24)
+    assert relative_error(drawn, expected) < TOLERANCE
+    some = (torch.tensor([4, 1]), torch.tensor([3, 1]))
+    assert relative_error(decoder.masks(tokens, *some), decoder.masks(by_index, *some)) < TOLERANCE
+    with pytest.raises(ValueError, match="3 prompts do not divide over 2 images"):
+        decoder.attend(context, sparse[:3], dense[:3])
+
+
 @torch.no_grad()
 def test_draws_nothing_when_nothing_is_chosen(decoder: MaskDecoder) -> None:
     dense = noise(1, 256, 1, 1, seed=10)

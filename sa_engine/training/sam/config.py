@@ -96,6 +96,8 @@ class TrainConfig:
     variant: the image encoder: vit_t, vit_b, vit_l, vit_h, lite0, lite1 or lite2.
     image_size: side of the model's square input, pixels, a multiple of 16 (lite: of 32).
     steps: optimizer steps.
+    max_minutes: stop after so many minutes, though there are steps left, > 0; the schedule then
+        runs to its end in that time, whatever speed the machine has. None for no limit.
     batch_images: pictures in a step, over all processes.
     micro_batch: pictures that go through the model at once in one process; None for all of them.
     seed: everything random follows from it.
@@ -105,13 +107,14 @@ class TrainConfig:
     freeze_stages: the stem and so many first stages of a lite encoder's backbone, 0 to 7, stay as
         they are; 0 for none. Early stages cost most of a step and have least to learn.
     precision: "float32" or "bfloat16" (autocast).
-    compile_encoder: run the encoder through torch.compile.
+    compile_model: run encoder, decoder and losses through torch.compile.
     sync_norms: batch statistics over all processes rather than in each one.
     """
 
     variant: str = "vit_b"
     image_size: int = 1024
     steps: int = 90_000
+    max_minutes: float | None = None
     batch_images: int = 256
     micro_batch: int | None = None
     seed: int = 0
@@ -119,7 +122,7 @@ class TrainConfig:
     freeze_encoder: bool = False
     freeze_stages: int = 0
     precision: str = "float32"
-    compile_encoder: bool = False
+    compile_model: bool = False
     sync_norms: bool = True
     prompts: PromptConfig = field(default_factory=PromptConfig)
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
@@ -134,5 +137,7 @@ class TrainConfig:
             raise ValueError(f"freeze_stages is {self.freeze_stages}; give at least 0")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch is {self.micro_batch}; give at least 1")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes is {self.max_minutes}; give a value above 0")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision is {self.precision!r}; give float32 or bfloat16")

@@ -13,6 +13,8 @@ class LossWeights:
 
     focal: focal loss of the best mask (alpha 0.25, gamma 2), weight >= 0.
     bce: binary cross-entropy of the best mask, weight >= 0; milder than focal on empty masks.
+    balance: share of the cross-entropy in which a mask's foreground weighs as much as its
+        background, [0, 1]; 0 weighs all cells alike, by which small masks count for little.
     dice: Dice loss of the best mask, weight >= 0.
     iou: squared error of the predicted IoU, weight >= 0.
     all_iou: predict the IoU of every mask that came out, not only of the best one.
@@ -22,6 +24,7 @@ class LossWeights:
 
     focal: float = 20.0
     bce: float = 0.0
+    balance: float = 0.0
     dice: float = 1.0
     iou: float = 1.0
     all_iou: bool = False
@@ -31,6 +34,8 @@ class LossWeights:
         for name in ("focal", "bce", "dice", "iou", "similarity"):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss weight {name} is {getattr(self, name)}; give at least 0")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance is {self.balance}; give a value in [0, 1]")
         if self.focal + self.bce + self.dice == 0:
             raise ValueError("every mask loss has weight 0; give focal, bce or dice a weight")
 
@@ -45,10 +50,25 @@ def mask_loss(logits_PMhw: Tensor, targets_Phw: Tensor, weights: LossWeights) ->
     if weights.focal or weights.bce:
         pointwise = F.binary_cross_entropy_with_logits(logits_PMhw, targets, reduction="none")
         if weights.bce:
-            loss = loss + weights.bce * pointwise.mean(dim=(-2, -1))
+            loss = loss + weights.bce * _balanced(pointwise, targets, weights.balance)
         if weights.focal:
             loss = loss + weights.focal * _focal(logits_PMhw, targets, pointwise)
     return loss
+
+
+def _balanced(pointwise: Tensor, targets: Tensor, share: float) -> Tensor:
+    """The mean over cells, mixed with that of foreground's and background's own means."""
+    plain = pointwise.mean(dim=(-2, -1))
+    if not share:
+        return plain
+    cells = targets.shape[-2] * targets.shape[-1]
+    foreground = targets.sum(dim=(-2, -1))
+    inside = (pointwise * targets).sum(dim=(-2, -1))
+    outside = plain * cells - inside
+    # A cell at least, so that an empty side costs nothing rather than everything.
+    mean_inside = inside / foreground.clamp(min=1.0)
+    mean_outside = outside / (cells - foreground).clamp(min=1.0)
+    return (1 - share) * plain + share * 0.5 * (mean_inside + mean_outside)
 
 
 def _focal(logits: Tensor, targets: Tensor, pointwise: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.data.samples import LOGIT_STRIDE
+from sa_engine.training.sam.compute import PRECISIONS
 from sa_engine.training.sam.config import TrainConfig
 from sa_engine.training.sam.rounds import Batch, run_rounds
 
@@ -58,7 +59,7 @@ def available_bytes(device: torch.device) -> float:
 
 
 def bytes_of_one_image(sam: Sam, config: TrainConfig) -> int:
-    """What the forward pass of one image keeps for its backward pass, in float32.
+    """What the forward pass of one image keeps for its backward pass, in the run's precision.
 
     Measured on the CPU with few prompts and one round or two, and carried on linearly.
     """
@@ -86,7 +87,14 @@ def _kept(sam: Sam, config: TrainConfig, *, prompts: int, rounds: int) -> int:
         # Statistics of normalisation layers must not see this picture, nor the generator move.
         with torch.random.fork_rng(devices=[]):
             was_training = sam.training
-            result = run_rounds(sam.eval(), batch, config=few, weights=config.losses, step=0)
+            result = run_rounds(
+                sam.eval(),
+                batch,
+                config=few,
+                weights=config.losses,
+                step=0,
+                precision=PRECISIONS[config.precision],
+            )
             sam.train(was_training)
             return result
 

@@ -3,21 +3,27 @@
 Round 1 gives a point or a box and takes three masks; later rounds add a point from the error
 region, feed the last logits back and take the single mask. Two rounds bring no new point, only the
 logits: one at random in the middle, one last.
+
+Nothing here waits for the device: no value is read, and no shape depends on one, so that a GPU
+always has the next steps' work queued.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sa_engine.model.embedding import ImageEmbedding
-from sa_engine.model.mask_decoder import NUM_MASKS, ImageContext
-from sa_engine.model.prompts import FOREGROUND, Prompts
+from sa_engine.model.mask_decoder import NUM_MASKS, ImageContext, MaskDecoder
+from sa_engine.model.prompt_encoder import PromptEncoder
+from sa_engine.model.prompts import BOX_FIRST, BOX_SECOND, FOREGROUND, PADDING, Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.training.sam.clicks import error_points, hashed_uniform
 from sa_engine.training.sam.losses import LossWeights, mask_loss, true_iou
 from sa_engine.training.sam.similarity import ClickSimilarity
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +34,14 @@ class RoundsConfig:
     mask_only_rounds: rounds without a new point, the last among them, >= 0; the paper has 2.
     single_mask_first: weight of the loss of the single-mask output in round 1; the paper has 0,
         where that output first answers in round 2.
+    inner_probability: chance that a correction is the innermost cell of the error region rather
+        than a random one, [0, 1]; the paper draws at random, evaluation asks for the innermost.
     """
 
     rounds: int = 11
     mask_only_rounds: int = 2
     single_mask_first: float = 0.0
+    inner_probability: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -44,6 +53,10 @@ class RoundsConfig:
             )
         if self.single_mask_first < 0:
             raise ValueError(f"single_mask_first is {self.single_mask_first}; give at least 0")
+        if not 0 <= self.inner_probability <= 1:
+            raise ValueError(
+                f"inner_probability is {self.inner_probability}; give a value in [0, 1]"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,10 @@ class RoundsResult:
     prompts: int
 
 
+TurnLoss = Callable[..., tuple[Tensor, Tensor]]
+"""`turn_loss`, or what torch.compile made of it."""
+
+
 def run_rounds(
     sam: Sam,
     batch: Batch,
@@ -87,52 +104,58 @@ def run_rounds(
     weights: LossWeights,
     step: int,
     similarity: ClickSimilarity | None = None,
+    precision: torch.dtype = torch.float32,
+    loss_of_turn: TurnLoss | None = None,
 ) -> RoundsResult:
     """Encode the pictures once and play all rounds for all their prompts.
 
     step: varies the points between visits of one sample.
     similarity: the helper head, where its loss has a weight.
+    precision: float32, or bfloat16: the encoder by autocast, the decoder with its weights cast.
     """
-    embedding = sam.encode_image(sam.preprocess(batch.images_B3SS))
-    images, count = batch.targets_BPhw.shape[:2]
-    device = embedding.device
-    index_P = torch.arange(images, device=device).repeat_interleave(count)
-    keys_P = (batch.keys_B[:, None] * 4099 + torch.arange(count, device=device)).flatten()
-    box_first_P = batch.box_first_BP.flatten()
-    results: list[RoundsResult] = []
-    # Prompts that start with a box and prompts that start with a point have other tokens.
-    for boxes_first in (False, True):
-        group_K = torch.nonzero(box_first_P == boxes_first)[:, 0]
-        if not len(group_K):
-            continue
-        start = _Start(
-            embedding,
-            index_P[group_K],
-            batch.targets_BPhw.flatten(0, 1)[group_K],
-            None if boxes_first else batch.points_BP2.flatten(0, 1)[group_K],
-            batch.boxes_BP4.flatten(0, 1)[group_K] if boxes_first else None,
-            keys_P[group_K],
-        )
-        results.append(_play(sam, start, config=config, weights=weights, step=step))
-    total = _total(results)
+    device_type = sam.device.type
+    with torch.autocast(device_type, precision, enabled=precision != torch.float32):
+        embedding = sam.encode_image(sam.preprocess(batch.images_B3SS))
+
+    def play(decoder: MaskDecoder) -> RoundsResult:
+        context = decoder.prepare(embedding, sam.prompt_encoder.image_pe())
+        game = _Game(sam.prompt_encoder, decoder, context, precision, loss_of_turn or turn_loss)
+        return _play(game, batch, config=config, weights=weights, step=step)
+
+    result = cast_for(sam.mask_decoder, precision, play)
     if similarity is None:
-        return total
+        return result
+    images, count = batch.targets_BPhw.shape[:2]
+    index_P = torch.arange(images, device=sam.device).repeat_interleave(count)
     points_P2 = batch.points_BP2.flatten(0, 1)
-    logits_Phw = similarity(sam, embedding.coarse_BCHW, points_P2, index_P)
+    with torch.autocast(device_type, precision, enabled=precision != torch.float32):
+        logits_Phw = similarity(sam, embedding.coarse_BCHW, points_P2, index_P)
     helped = mask_loss(logits_Phw[:, None], batch.targets_BPhw.flatten(0, 1), weights).mean()
-    return replace(total, loss=total.loss + weights.similarity * helped)
+    return replace(result, loss=result.loss + weights.similarity * helped)
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Prompts of one kind before round 1."""
+class _Used(nn.Module):
+    """A module whose forward pass is whatever is done with it."""
 
-    embedding: ImageEmbedding
-    image_index_P: Tensor
-    targets_Phw: Tensor
-    points_P2: Tensor | None
-    boxes_P4: Tensor | None
-    keys_P: Tensor
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, use: Callable[[nn.Module], T]) -> T:
+        return use(self.module)
+
+
+def cast_for(module: MaskDecoder, dtype: torch.dtype, use: Callable[[MaskDecoder], T]) -> T:
+    """`use(module)` with its weights cast once to `dtype`; gradients reach the weights themselves.
+
+    Autocast would cast at each use and take every normalisation through float32, which for image
+    tokens is more traffic than all of their arithmetic.
+    """
+    if dtype == torch.float32:
+        return use(module)
+    cast = {f"module.{name}": p.to(dtype) for name, p in module.named_parameters()}
+    result: T = torch.func.functional_call(_Used(module), cast, (use,))
+    return result
 
 
 def mask_only_schedule(config: RoundsConfig, key: int) -> frozenset[int]:
@@ -145,35 +168,68 @@ def mask_only_schedule(config: RoundsConfig, key: int) -> frozenset[int]:
     return frozenset([config.rounds - 1, *chosen])
 
 
+def first_points(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Round 1 as two points for each prompt: points (P, 2, 2) and labels (P, 2).
+
+    A prompt that starts with a box gives its corners, one that starts with a point that and the
+    padding that the published model adds, so that both have as many tokens in every round.
+    """
+    corners_P22 = batch.boxes_BP4.flatten(0, 1).view(-1, 2, 2)
+    point_P12 = batch.points_BP2.flatten(0, 1)[:, None]
+    by_box_P1 = batch.box_first_BP.flatten()[:, None]
+    alone_P22 = torch.cat([point_P12, torch.zeros_like(point_P12)], dim=1)
+    points = torch.where(by_box_P1[..., None], corners_P22, alone_P22)
+    first = torch.where(by_box_P1, BOX_FIRST, FOREGROUND)
+    second = torch.where(by_box_P1, BOX_SECOND, PADDING)
+    return points, torch.cat([first, second], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Game:
+    """What plays the rounds of a batch: its images are in `context`."""
+
+    prompt_encoder: PromptEncoder
+    decoder: MaskDecoder
+    context: ImageContext
+    precision: torch.dtype
+    loss_of_turn: TurnLoss
+
+    def answer(self, prompts: Prompts, masks: int) -> tuple[Tensor, Tensor]:
+        """Logits of the first `masks` masks of each prompt, (P, M, h, w), and predicted IoU."""
+        kind = self.context.tiles_BnC[0].device.type
+        with torch.autocast(kind, self.precision, enabled=self.precision != torch.float32):
+            # Positions stay in float32: autocast casts no sines and no plain products.
+            sparse, dense = self.prompt_encoder(prompts)
+        tokens = self.decoder.attend(self.context, sparse, dense)
+        return self.decoder.draw(tokens, slice(0, masks)), tokens.iou_P4[:, :masks]
+
+
 def _play(
-    sam: Sam, start: _Start, *, config: RoundsConfig, weights: LossWeights, step: int
+    game: _Game, batch: Batch, *, config: RoundsConfig, weights: LossWeights, step: int
 ) -> RoundsResult:
-    with torch.autocast(sam.device.type, enabled=False):
-        image_pe = sam.prompt_encoder.image_pe()
-    context = sam.mask_decoder.prepare(start.embedding, image_pe)
-    targets_Phw, keys_P = start.targets_Phw, start.keys_P
-    points = labels = None
-    if start.points_P2 is not None:
-        points = start.points_P2[:, None]
-        labels = torch.full_like(points[..., 0], FOREGROUND, dtype=torch.long)
+    targets_Phw = batch.targets_BPhw.flatten(0, 1)
+    position_P = torch.arange(batch.targets_BPhw.shape[1], device=targets_Phw.device)
+    keys_P = (batch.keys_B[:, None] * 4099 + position_P).flatten()
+    points, labels = first_points(batch)
     fed_back: Tensor | None = None
     skipped = mask_only_schedule(config, step)
     total = targets_Phw.new_zeros(())
     first_best = first_own = last = error = total
     for turn in range(config.rounds):
-        if turn and turn not in skipped and fed_back is not None:
-            salt = step * 64 + turn
-            new, label = error_points(fed_back[:, 0], targets_Phw, keys_P=keys_P, salt=salt)
-            points = new[:, None] if points is None else torch.cat([points, new[:, None]], dim=1)
-            labels = (
-                label[:, None] if labels is None else torch.cat([labels, label[:, None]], dim=1)
+        if turn not in skipped and fed_back is not None:
+            new, label = error_points(
+                fed_back[:, 0],
+                targets_Phw,
+                keys_P=keys_P,
+                salt=step * 64 + turn,
+                inner_probability=config.inner_probability,
             )
-        prompts = Prompts(
-            points_PN2=points, labels_PN=labels, boxes_P4=start.boxes_P4, masks_P1HW=fed_back
-        )
+            points = torch.cat([points, new[:, None]], dim=1)
+            labels = torch.cat([labels, label[:, None]], dim=1)
+        prompts = Prompts(points_PN2=points, labels_PN=labels, masks_P1HW=fed_back, padded=True)
         first = turn == 0
-        logits, predicted = _decode(sam, context, prompts, start.image_index_P, first=first)
-        loss, iou = _turn_loss(logits, predicted, targets_Phw, weights, config, first=first)
+        logits, predicted = game.answer(prompts, NUM_MASKS if first else 1)
+        loss, iou = game.loss_of_turn(logits, predicted, targets_Phw, weights, config, first=first)
         total = total + loss
         candidates = slice(1, 4) if first else slice(0, 1)
         own = predicted[:, candidates].argmax(dim=1, keepdim=True)
@@ -185,27 +241,12 @@ def _play(
         index = own[:, :, None, None].expand(-1, -1, *logits.shape[-2:])
         # A copy without its history: corrections learn from what was said, not from how.
         fed_back = logits[:, candidates].gather(1, index).detach()
-    loss = total / config.rounds
-    return RoundsResult(loss, first_best, first_own, last, error, len(targets_Phw))
+    prompts_played = len(targets_Phw)
+    loss = total / (config.rounds * prompts_played)
+    return RoundsResult(loss, first_best, first_own, last, error, prompts_played)
 
 
-def _decode(
-    sam: Sam, context: ImageContext, prompts: Prompts, image_index_P: Tensor, *, first: bool
-) -> tuple[Tensor, Tensor]:
-    """Logits and predicted IoU: of all four masks in round 1, of the single mask later."""
-    with torch.autocast(sam.device.type, enabled=False):
-        # Positions need float32: bfloat16 cannot tell neighbouring pixels apart.
-        sparse, dense = sam.prompt_encoder(prompts)
-    tokens = sam.mask_decoder.attend(context, sparse, dense, image_index_P=image_index_P)
-    number = NUM_MASKS if first else 1
-    each = torch.arange(len(prompts), device=sparse.device)
-    which = torch.arange(number, device=sparse.device).repeat(len(prompts))
-    logits = sam.mask_decoder.masks(tokens, each.repeat_interleave(number), which)
-    shaped = logits.view(len(prompts), number, *logits.shape[-2:])
-    return shaped, tokens.iou_P4[:, :number]
-
-
-def _turn_loss(
+def turn_loss(
     logits_PMhw: Tensor,
     predicted_PM: Tensor,
     targets_Phw: Tensor,
@@ -229,15 +270,3 @@ def _turn_loss(
     if config.single_mask_first:
         loss = loss + config.single_mask_first * (losses[:, 0] + squared[:, 0]).sum()
     return loss, iou
-
-
-def _total(results: Sequence[RoundsResult]) -> RoundsResult:
-    prompts = sum(r.prompts for r in results)
-    return RoundsResult(
-        torch.stack([r.loss for r in results]).sum() / prompts,
-        torch.stack([r.first_best_iou for r in results]).sum(),
-        torch.stack([r.first_own_iou for r in results]).sum(),
-        torch.stack([r.last_iou for r in results]).sum(),
-        torch.stack([r.iou_error for r in results]).sum(),
-        prompts,
-    )

@@ -108,7 +108,7 @@ def train_sam(
         data_workers=request.data_workers,
         fingerprint=fingerprint,
     )
-    if trainer.step >= config.steps and request.out.exists():
+    if trainer.is_finished and request.out.exists():
         return read_card(request.out)
     trainer.run(report=report, tensorboard=request.tensorboard)
     card = _card(request, data, last_reports(request.run_folder, StepReport))
@@ -245,7 +245,7 @@ def recipe_options(recipe: Recipe) -> dict[str, Any]:
     How a batch is cut into parts changes nothing but rounding, and so is not among them.
     """
     flat = flat_options(recipe)
-    for ignored in ("train.micro_batch", "train.compile_encoder", "needs_start"):
+    for ignored in ("train.micro_batch", "train.compile_model", "needs_start"):
         flat.pop(ignored)
     return flat
 

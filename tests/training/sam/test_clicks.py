@@ -2,7 +2,7 @@
 
 import torch
 
-from sa_engine.training.sam.clicks import error_points, hashed_uniform
+from sa_engine.training.sam.clicks import depth_of, error_points, hashed_uniform
 
 KEYS = torch.arange(200)
 
@@ -55,3 +55,41 @@ def test_hashed_numbers_are_spread_evenly():
     assert numbers.min() >= 0 and numbers.max() < 1
     assert (counts / 10_000 - 1).abs().max() < 0.05
     assert len(numbers.unique()) > 99_000
+
+
+def test_depth_by_hand():
+    region = torch.zeros(1, 7, 9, dtype=torch.bool)
+    region[0, 1:6, 1:8] = True
+    region[0, 0, 0] = True
+    assert depth_of(region)[0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 1, 1, 1, 1, 0],
+        [0, 1, 2, 2, 2, 2, 2, 1, 0],
+        [0, 1, 2, 3, 3, 3, 2, 1, 0],
+        [0, 1, 2, 2, 2, 2, 2, 1, 0],
+        [0, 1, 1, 1, 1, 1, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_an_inner_correction_is_the_middle_of_the_largest_error():
+    target = torch.zeros(200, 16, 16)
+    target[:, 1:6, 1:6] = 1
+    target[:, 10:12, 10:12] = 1
+    nothing = torch.full((200, 16, 16), -1.0)
+    points, labels = error_points(nothing, target, keys_P=KEYS, salt=1, inner_probability=1.0)
+    assert cells(points) == {(3, 3)}
+    assert labels.unique().tolist() == [1]
+    points, _ = error_points(nothing, target, keys_P=KEYS, salt=1, inner_probability=0.5)
+    columns = [int((x + 0.5) // 4) for x in points[:, 0].tolist()]
+    assert 80 < columns.count(3) < 140
+    # Too much and too little side by side are two errors, not one.
+    points, labels = error_points(
+        torch.where(torch.arange(16)[None, None] < 6, -1.0, 1.0).expand(200, 16, 16),
+        torch.where(torch.arange(16)[None, None] < 6, 1.0, 0.0).expand(200, 16, 16),
+        keys_P=KEYS,
+        salt=1,
+        inner_probability=1.0,
+    )
+    assert labels.unique().tolist() == [0]
+    assert {x for x, _ in cells(points)} == {10, 11}

@@ -56,3 +56,17 @@ def test_weights_are_checked():
         LossWeights(dice=-1)
     with pytest.raises(ValueError, match="every mask loss has weight 0"):
         LossWeights(focal=0, dice=0)
+    with pytest.raises(ValueError, match="balance is 2"):
+        LossWeights(balance=2)
+
+
+def test_balanced_cross_entropy_by_hand():
+    # Foreground of one cell of four, which is wrong; the three others are right.
+    target = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    wrong = logits([[-1.0, -SURE], [-SURE, -SURE]])
+    cost = math.log(1 + math.e)
+    for share, expected in ((0.0, cost / 4), (1.0, cost / 2), (0.5, cost * 3 / 8)):
+        weights = LossWeights(focal=0, bce=1, dice=0, balance=share)
+        assert mask_loss(wrong, target, weights).item() == pytest.approx(expected, rel=1e-5)
+    empty = mask_loss(wrong, torch.zeros(1, 2, 2), LossWeights(focal=0, bce=1, dice=0, balance=1))
+    assert empty.isfinite().all()

@@ -5,12 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.sam.losses import LossWeights
-from sa_engine.training.sam.rounds import Batch, RoundsConfig, mask_only_schedule, run_rounds
+from sa_engine.training.sam.rounds import (
+    Batch,
+    RoundsConfig,
+    first_points,
+    mask_only_schedule,
+    run_rounds,
+)
 from sa_engine.training.sam.similarity import ClickSimilarity
 from sa_engine.training.sam.trainer import stack, to_device
 from tests.support.small_sam import small_sam
@@ -115,8 +123,67 @@ def test_the_helper_sees_the_picture_alone(sam: Sam, batch: Batch):
     assert logits[1, :, 5:].mean() > logits[1, :, :3].mean()
 
 
+class _NothingIsRead(TorchDispatchMode):
+    """Fails where a value of a tensor decides about what comes next: a GPU would be waited for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert name not in {"_local_scalar_dense", "nonzero", "masked_select", "_unique2"}, name
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device(sam: Sam, batch: Batch):
+    config = RoundsConfig(rounds=3, mask_only_rounds=0, inner_probability=0.5)
+    weights = LossWeights(focal=1, bce=1, balance=0.5, all_iou=True)
+    with _NothingIsRead():
+        result = run_rounds(sam, batch, config=config, weights=weights, step=0)
+        result.loss.backward()
+    sam.zero_grad()
+
+
+def test_bfloat16_computes_nearly_the_same_and_trains_the_same_weights(sam: Sam, batch: Batch):
+    config = RoundsConfig(rounds=2, mask_only_rounds=0, single_mask_first=0.3)
+    losses, gradients = [], []
+    for precision in (torch.float32, torch.bfloat16):
+        result = run_rounds(sam, batch, config=config, weights=WEIGHTS, step=0, precision=precision)
+        result.loss.backward()
+        losses.append(result.loss.item())
+        gradients.append({n: p.grad for n, p in sam.named_parameters() if p.grad is not None})
+        sam.zero_grad()
+    exact, rough = gradients
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert exact.keys() == rough.keys()
+    assert all(g.dtype == torch.float32 for g in rough.values())
+    for name in (
+        "image_encoder.neck.2.weight",
+        "mask_decoder.transformer.layers.1.mlp.lin2.weight",
+        "mask_decoder.output_upscaling.3.weight",
+        "mask_decoder.iou_prediction_head.layers.2.weight",
+    ):
+        alike = torch.cosine_similarity(exact[name].flatten(), rough[name].flatten(), dim=0)
+        assert alike > 0.97, name
+
+
+def test_boxes_and_points_begin_with_equally_many_tokens(sam: Sam, batch: Batch):
+    """As the published prompt encoder has them: corners, or a point and its padding."""
+    mixed = replace(batch, box_first_BP=torch.tensor([[True, False] * 2] * 2))
+    points, labels = first_points(mixed)
+    together, _ = sam.prompt_encoder(Prompts(points_PN2=points, labels_PN=labels, padded=True))
+    by_box, _ = sam.prompt_encoder(Prompts(boxes_P4=mixed.boxes_BP4.flatten(0, 1)))
+    by_point, _ = sam.prompt_encoder(
+        Prompts(
+            points_PN2=mixed.points_BP2.flatten(0, 1)[:, None],
+            labels_PN=torch.ones(8, 1, dtype=torch.long),
+        )
+    )
+    assert torch.allclose(together[::2], by_box[::2])
+    assert torch.allclose(together[1::2], by_point[1::2])
+
+
 def test_bad_values_are_named():
     with pytest.raises(ValueError, match="rounds is 0"):
         RoundsConfig(rounds=0)
     with pytest.raises(ValueError, match="mask_only_rounds is 2"):
         RoundsConfig(rounds=2)
+    with pytest.raises(ValueError, match="inner_probability is 2"):
+        RoundsConfig(inner_probability=2)

@@ -16,7 +16,8 @@ from sa_engine.errors import TrainingError, UsageError
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
-from sa_engine.training.sam.config import OptimConfig, TrainConfig
+from sa_engine.training.metrics import StepReport
+from sa_engine.training.sam.config import OptimConfig, Schedule, TrainConfig
 from sa_engine.training.sam.recipes import scratch
 from sa_engine.training.sam.trainer import RunPaths, Trainer
 from tests.support.small_sam import small_sam
@@ -167,3 +168,41 @@ def test_a_damaged_state_says_so(tmp_path: Path):
 def test_a_batch_that_does_not_divide_names_one_that_does(tmp_path: Path):
     with pytest.raises(UsageError, match="--micro-batch 2"):
         trainer(tmp_path, config(micro_batch=3))
+
+
+def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path):
+    optim = OptimConfig(lr=1e-3, warmup_steps=2, schedule=Schedule.COSINE, final_lr_fraction=0.01)
+    options = config(steps=100_000, max_minutes=2 / 60, optim=optim)
+    run = trainer(tmp_path, options)
+    reports: list[StepReport] = []
+    run.run(report=reports.append, report_every=1)
+    assert 5 < run.step < 100_000
+    assert reports[-1].step == run.step
+    # Near the peak after the warm-up, near the end's share at the end.
+    assert max(r.lr for r in reports) > 0.9e-3
+    assert reports[-1].lr < 0.2e-3
+    assert all(0 <= r.data_wait_share <= 1 for r in reports)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == run.step and state["seconds"] >= 2
+    # Its time is up: the same command again adds nothing.
+    again = trainer(tmp_path, options)
+    again.run()
+    assert again.step == run.step
+
+
+def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path):
+    options = config(steps=100_000, max_minutes=3 / 60)
+
+    class Stop(Exception):  # noqa: N818 - not an error
+        pass
+
+    def stop(of: Trainer) -> None:
+        if of.step >= 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trainer(tmp_path, options).run(on_checkpoint=stop, checkpoint_seconds=0)
+    spent = torch.load(tmp_path / "state.pt", weights_only=True)["seconds"]
+    assert 0 < spent < 3
+    trainer(tmp_path, options).run()
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seconds"] >= 3
