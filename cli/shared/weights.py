@@ -12,7 +12,7 @@ data_options = all_of(
         "data",
         multiple=True,
         type=PLACE,
-        help="A dataset to train on; may be given several times.",
+        help="A dataset to train on, or a pack of some (`train pack`); may be given several times.",
     ),
     click.option(
         "--weight",

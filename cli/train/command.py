@@ -17,6 +17,7 @@ from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.cli.train.align import align
 from sa_engine.cli.train.detector import detector
+from sa_engine.cli.train.pack import pack
 from sa_engine.model.variants import VARIANTS
 from sa_engine.pipelines.train import TrainOptions, build_recipe, retrain
 from sa_engine.training.data.photos import JitterConfig
@@ -164,3 +165,4 @@ def sam(
 
 command.add_command(align)
 command.add_command(detector)
+command.add_command(pack)

@@ -151,3 +151,24 @@ def test_a_model_that_does_not_load_is_not_shown(sa_engine: Run, small_model: Pa
         assert refused.returncode == 1
         assert "1 weights that are NaN or infinite" in refused.stderr
     assert not (tmp_path / "mean.safetensors").exists()
+
+
+def test_a_pack_trains_as_its_datasets_do(sa_engine: Run, scenes: Path, tmp_path: Path):
+    packed = sa_engine(
+        *("train", "pack", scenes, "--image-size", "64", "--quality", "60"),
+        *("--weight", "scenes=4", "--out", "train.pack"),
+    )
+    assert packed.returncode == 0, packed.stderr
+    first, last = packed.stdout.splitlines()
+    assert re.fullmatch(r"scenes: 4 images, \d+ masks", first)
+    assert re.fullmatch(r"train\.pack: \d\.\d MiB", last)
+    trained = sa_engine(
+        *("train", "sam", "--data", "train.pack", "--steps", "1", "--synthetic", "0"),
+        *("--out", "packed.safetensors", *SMALL),
+    )
+    assert trained.returncode == 0, trained.stderr
+    card = read_card(tmp_path / "packed.safetensors")
+    assert [line.split(",")[0] for line in card.data] == ["scenes: 4 images"]
+    wrong = sa_engine("train", "pack", scenes, "--quality", "101", "--out", "x")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "Error: quality is 101; give a value from 1 to 100\n"

@@ -1,13 +1,14 @@
 """A dataset as a source of training samples: jitter, crop, flip, light."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.errors import UsageError
 from sa_engine.masks import rle
@@ -15,6 +16,19 @@ from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
 
 _MOST_PICTURES = 250
 """Random pictures, each with four crops, that are tried for a mask of a usable size."""
+
+
+class ImageSet(Protocol):
+    """Images with masks: a `Dataset`, or a set of a pack."""
+
+    def images(self, *, status: ImageStatus | None = None) -> Iterator[ImageRecord]:
+        """All records in order; only those of a status if given."""
+
+    def read_rgb(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """The image's pixels, (H, W, 3) uint8, as its masks were made on them."""
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +89,12 @@ class PhotoSource:
     """
 
     name: str
-    dataset: Dataset
+    dataset: ImageSet
     records: list[ImageRecord]
     size: int
     prompts: PromptConfig
     jitter: JitterConfig = JitterConfig()
-    stage_weights: dict[Stage, float] = field(default_factory=dict)
+    stage_weights: Mapping[Stage, float] = field(default_factory=dict)
     mask_area_power: float = 0.0
 
     def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
@@ -180,7 +194,7 @@ def draw_window(
     return Window(x0, y0, x0 + width, y0 + height, shown, flipped)
 
 
-def usable_records(dataset: Dataset, name: str) -> list[ImageRecord]:
+def usable_records(dataset: ImageSet, name: str) -> list[ImageRecord]:
     """Records of pictures with at least one mask that is not a crowd.
 
     Raises UsageError if there are none.
@@ -209,14 +223,16 @@ def relight(
     """A picture in other light: brightness, contrast, hue, grey."""
     if not jitter.colour and not jitter.grey_probability:
         return rgb
-    picture = rgb.astype(np.float32)
     if rng.random() < jitter.grey_probability:
-        picture[:] = picture.mean(axis=2, keepdims=True)
+        grey = cv2.transform(rgb, np.full((3, 3), 1 / 3, dtype=np.float32))
+        rgb = np.asarray(grey, dtype=np.uint8)
     strength = jitter.colour
-    mean = picture.mean()
+    mean = float(np.mean(cv2.mean(rgb)[:3]))
     contrast = 1 + strength * rng.uniform(-0.5, 0.5)
-    gain = (1 + strength * rng.uniform(-0.4, 0.4)) * (
+    gain_3 = (1 + strength * rng.uniform(-0.4, 0.4)) * (
         1 + strength * rng.uniform(-0.15, 0.15, size=3)
     )
-    picture = ((picture - mean) * contrast + mean) * gain.astype(np.float32)
-    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)
+    # Each channel by itself, so 256 values each say it all.
+    level_256 = (np.arange(256) - mean) * contrast + mean
+    table = np.clip(level_256[:, None] * gain_3, 0, 255).astype(np.uint8)[:, None]
+    return np.asarray(cv2.LUT(rgb, table.reshape(1, 256, 3)), dtype=np.uint8)

@@ -6,8 +6,9 @@ from sa_engine.detection.encoder import encode
 from sa_engine.detection.network import Detector
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
+from sa_engine.training.available import available_bytes
 from sa_engine.training.detector.config import DetectorTrainConfig
-from sa_engine.training.sam.memory import available_bytes, kept_bytes
+from sa_engine.training.sam.memory import kept_bytes
 
 _SLACK = 2.0
 """Measured bytes are those kept for the backward pass; it needs some of its own, as do the losses'

@@ -26,6 +26,7 @@ from sa_engine.training.data.feature_bank import FeatureBank, bytes_of_entry
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.photos import PhotoSource, usable_records
 from sa_engine.training.data.samples import PromptConfig
+from sa_engine.training.data.sets import open_sets
 from sa_engine.training.detector.config import DetectorTrainConfig
 from sa_engine.training.detector.memory import check_detector_memory
 from sa_engine.training.detector.report import DetectorReport
@@ -34,7 +35,6 @@ from sa_engine.training.detector.trainer import DetectorTrainer
 from sa_engine.training.distributed import World
 from sa_engine.training.metrics import last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
-from sa_engine.training.sam.session import open_sets
 from sa_engine.training.state import STATE_NAME, check_model_file
 
 
@@ -43,7 +43,7 @@ class DetectorRequest:
     """What to train, on what, into which file.
 
     sam: the model whose frozen image encoder the detector stands on, as it was loaded.
-    model_name: that model's name. data: datasets; a set's name is its folder's.
+    model_name: that model's name. data: datasets, each by its folder's name, and packs.
     weights: by set or by stage; a set without one has the square root of its number of pictures.
     out: the safetensors file; state and metrics lie beside it, in "<out>.run", and kept maps until
         the run is done.
@@ -161,18 +161,18 @@ def open_detector_data(request: DetectorRequest, detector: Detector, digest: str
     config, size = request.config, request.sam.image_size
     if not request.data:
         raise UsageError("no --data; give a dataset with masks")
-    datasets, stages = open_sets(request.data, request.weights)
+    opened = open_sets(request.data, request.weights)
     photos = [
         PhotoSource(
             name=name,
             dataset=dataset,
-            records=usable_records(dataset, str(dataset.folder.url)),
+            records=usable_records(dataset, name),
             size=size,
             prompts=PromptConfig(),
             jitter=config.jitter,
-            stage_weights=stages,
+            stage_weights=opened.stages,
         )
-        for name, dataset in datasets.items()
+        for name, dataset in opened.sets.items()
     ]
     digests = {source.name: source.dataset.digest() for source in photos}
     channels = {
@@ -202,7 +202,7 @@ def open_detector_data(request: DetectorRequest, detector: Detector, digest: str
         first += made.num_entries
         sources.append(made)
         number = len(source.records)
-        weights.append(request.weights.get(source.name, math.sqrt(number)) * source.stage_share())
+        weights.append(opened.weights.get(source.name, math.sqrt(number)) * source.stage_share())
         masks = sum(not m.iscrowd for r in source.records for m in r.annotations)
         lines.append(
             f"{source.name}: {number} images, {masks} masks, sha256 {digests[source.name]}"

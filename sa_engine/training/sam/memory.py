@@ -1,14 +1,13 @@
 """Whether a batch fits, found out before any time is spent."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
+from sa_engine.training.available import available_bytes
 from sa_engine.training.data.samples import LOGIT_STRIDE
 from sa_engine.training.sam.compute import PRECISIONS
 from sa_engine.training.sam.config import TrainConfig
@@ -44,18 +43,6 @@ def check_memory(
         f"{micro} images at once need about {(fixed + micro * each) / 2**30:.1f} GiB and "
         f"{available / 2**30:.1f} GiB are free for each process; {advice}"
     )
-
-
-def available_bytes(device: torch.device) -> float:
-    """Memory that a new allocation could have."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def bytes_of_one_image(sam: Sam, config: TrainConfig) -> int:

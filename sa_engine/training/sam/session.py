@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sa_engine.dataset.folder.base import short_names
-from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.records import Stage
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import (
@@ -29,6 +26,7 @@ from sa_engine.training.data.photos import PhotoSource, usable_records
 from sa_engine.training.data.samples import Sample
 from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.data.scenes import Rgb
+from sa_engine.training.data.sets import open_sets
 from sa_engine.training.distributed import World
 from sa_engine.training.metrics import StepReport, last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
@@ -45,8 +43,8 @@ SCENE_PHOTOS = 400
 class TrainRequest:
     """What to train, on what, into which file.
 
-    data: datasets; a set's name is its folder's. weights: by set or by stage; a set without one
-        has the square root of its number of pictures.
+    data: datasets, each by its folder's name, and packs.
+    weights: by set or by stage; a set without one has the square root of its number of pictures.
     out: the safetensors file; state and metrics lie beside it, in "<out>.run".
     init: weights to start from; None for random ones.
     name: the model's name on its card. data_workers: processes that prepare samples.
@@ -122,14 +120,14 @@ def train_sam(
 def open_data(request: TrainRequest) -> TrainingData:
     """Open every set and check the weights. Raises UsageError with the name at fault."""
     recipe = request.recipe
-    datasets, stages = open_sets(request.data, request.weights)
+    opened = open_sets(request.data, request.weights)
     sources: list[SampleSource[Sample]] = []
     weights: list[float] = []
     digests: dict[str, str] = {}
     lines: list[str] = []
     photos: list[Rgb] = []
-    for name, dataset in datasets.items():
-        records = usable_records(dataset, str(dataset.folder.url))
+    for name, dataset in opened.sets.items():
+        records = usable_records(dataset, name)
         source = PhotoSource(
             name=name,
             dataset=dataset,
@@ -137,48 +135,23 @@ def open_data(request: TrainRequest) -> TrainingData:
             size=recipe.train.image_size,
             prompts=recipe.train.prompts,
             jitter=recipe.jitter,
-            stage_weights=stages,
+            stage_weights=opened.stages,
             mask_area_power=recipe.mask_area_power,
         )
         sources.append(source)
-        weights.append(request.weights.get(name, math.sqrt(len(records))) * source.stage_share())
+        weights.append(opened.weights.get(name, math.sqrt(len(records))) * source.stage_share())
         if weights[-1] > 0:
             source.check()
         digests[name] = dataset.digest()
         masks = sum(not m.iscrowd for r in records for m in r.annotations)
         lines.append(f"{name}: {len(records)} images, {masks} masks, sha256 {digests[name]}")
         if recipe.synthetic:
-            share = max(1, SCENE_PHOTOS // len(datasets))
+            share = max(1, SCENE_PHOTOS // len(opened.sets))
             picked = records[:: max(1, len(records) // share)][:share]
             photos.extend(dataset.read_rgb(record) for record in picked)
     if sum(weights) <= 0 < len(weights):
         raise UsageError("every set has weight 0; give one of them a weight above 0")
     return _with_scenes(recipe, TrainingData(sources, weights, digests, tuple(lines)), photos)
-
-
-def open_sets(
-    data: Sequence[Path | str], weights: Mapping[str, float]
-) -> tuple[dict[str, Dataset], dict[Stage, float]]:
-    """Datasets by their folders' names, and the weights that name stages.
-
-    Raises UsageError for two sets of one name, or a weight of an unknown name or below 0.
-    """
-    datasets = {short_names(path)[1]: Dataset(path) for path in data}
-    if len(datasets) < len(data):
-        raise UsageError(
-            "two datasets have the same folder name; rename one, as weights go by name"
-        )
-    known = {*datasets, *(stage.value for stage in Stage)}
-    for name, weight in weights.items():
-        if name not in known:
-            raise UsageError(
-                f"--weight names {name!r}, which is neither a set nor a stage; "
-                f"there are {', '.join(sorted(known))}"
-            )
-        if not weight >= 0 or math.isinf(weight):
-            raise UsageError(f"--weight {name}={weight}: give a number of at least 0")
-    stages = {stage: weights[stage.value] for stage in Stage if stage.value in weights}
-    return datasets, stages
 
 
 def _with_scenes(recipe: Recipe, data: TrainingData, photos: Sequence[Rgb]) -> TrainingData:

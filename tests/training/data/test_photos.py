@@ -10,7 +10,7 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
 from sa_engine.errors import UsageError
 from sa_engine.training.data.mixture import Mixture
-from sa_engine.training.data.photos import JitterConfig, PhotoSource, usable_records
+from sa_engine.training.data.photos import JitterConfig, PhotoSource, relight, usable_records
 from sa_engine.training.data.samples import PromptConfig, Sample
 from sa_engine.training.data.scene_source import SceneSource
 from tests.support.scene_datasets import write_scenes
@@ -56,6 +56,21 @@ def test_mirrored_pictures_have_mirrored_targets(dataset: Dataset):
     plain = draw(source(dataset), 4)
     assert np.array_equal(flipped.image_3SS, plain.image_3SS[:, :, ::-1])
     assert np.array_equal(flipped.targets_Phw, plain.targets_Phw[:, :, ::-1])
+
+
+def test_light_by_hand():
+    jitter = JitterConfig(colour=0.6, grey_probability=0.0)
+    rgb = np.random.default_rng(1).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    found = relight(rgb, jitter, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    rng.random()
+    contrast = 1 + 0.6 * rng.uniform(-0.5, 0.5)
+    gain = (1 + 0.6 * rng.uniform(-0.4, 0.4)) * (1 + 0.6 * rng.uniform(-0.15, 0.15, size=3))
+    expected = np.clip(((rgb - rgb.mean()) * contrast + rgb.mean()) * gain, 0, 255)
+    assert np.abs(found.astype(float) - expected).max() <= 1
+    grey = relight(rgb, JitterConfig(grey_probability=1.0), np.random.default_rng(5))
+    assert np.abs(grey.astype(float) - rgb.mean(axis=2, keepdims=True)).max() <= 1
+    assert relight(rgb, JitterConfig(), np.random.default_rng(5)) is rgb
 
 
 def test_masks_over_the_limit_are_dropped(dataset: Dataset):
