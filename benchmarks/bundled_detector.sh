@@ -29,6 +29,6 @@ $ENGINE train detector --model vit_t --name vit_t --out "$DETECTOR" \
     --data-workers "${WORKERS:-0}"
 
 $ENGINE evaluate boxes "$WORK/dev/lvis" "$WORK/dev/pennfudan" --model vit_t \
-    --detector "$DETECTOR" --grid 32 --markdown --out "$WORK/boxes-$MODEL.parquet"
+    --detector "$DETECTOR" --grid 32 --markdown --out "$WORK/boxes-$MODEL.parquet" --force
 mkdir -p "$(dirname "$WEIGHTS")"
 cp "$DETECTOR" "$WEIGHTS"

@@ -109,9 +109,9 @@ $ENGINE evaluate thresholds "$WORK/train/bsds500" --max-images 40 --checkpoint "
 # GrabCut takes most of the time, so pictures with many masks give a few of them, the same for all.
 DEV="$WORK/dev/grabcut $WORK/dev/pennfudan $WORK/dev/lvis $WORK/dev/bsds500"
 # shellcheck disable=SC2086
-$ENGINE evaluate points $DEV --checkpoint "$MODEL" --boxes --max-masks 4 --out "$WORK/points.parquet"
+$ENGINE evaluate points $DEV --checkpoint "$MODEL" --boxes --max-masks 4 --out "$WORK/points.parquet" --force
 $ENGINE evaluate table "$WORK/points.parquet" --markdown --record "$MODEL"
 $ENGINE evaluate proposals "$WORK/dev/lvis" "$WORK/dev/bsds500" --checkpoint "$MODEL" \
-    --markdown --out "$WORK/proposals.parquet"
+    --markdown --out "$WORK/proposals.parquet" --force
 mkdir -p "$(dirname "$WEIGHTS")"
 cp "$MODEL" "$WEIGHTS"

@@ -18,10 +18,16 @@ from sa_engine.cli.shared.options import (
     storing_options,
     take,
 )
-from sa_engine.cli.shared.progress import RunBar, report_run
+from sa_engine.cli.shared.progress import RunBar
+from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.cli.shared.workers import take_workers
 from sa_engine.pipelines.run.worker import Reading
-from sa_engine.pipelines.stages.automatic import AutomaticRun, run_automatic
+
+NOTHING_FOUND = (
+    "the model was sure of none; lower --pred-iou-thresh or --stability-score-thresh (in a new "
+    "--out), leave out --preset reference, or give another model; `sa-engine model show` tells the "
+    "thresholds that suit a model"
+)
 
 
 @click.command(
@@ -49,6 +55,9 @@ from sa_engine.pipelines.stages.automatic import AutomaticRun, run_automatic
 def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
     """Make masks for a folder of photographs, without people.
 
+    \b
+    sa-engine auto photos/ --out dataset/
+
     A grid of points on the whole image, and on zoomed crops of it, asks the model for masks; those
     that it is sure of (predicted IoU) and that are stable are kept, duplicates are dropped, and
     images and masks are written as shards in SA-1B's schema. The same command again continues an
@@ -57,6 +66,9 @@ def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
     Exit status: 0 all done; 1 engine error; 2 usage; 3 done, but some images failed; 130
     interrupted, to be continued.
     """
+    # Here, so that --help does not wait for torch.
+    from sa_engine.pipelines.stages.automatic import AutomaticRun, run_automatic
+
     chosen = take(options, option_names(GeneratorConfig))
     workers = take_workers(options)
     run = AutomaticRun(
@@ -70,4 +82,4 @@ def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
     )
     with RunBar("auto") as bar:
         summary = run_automatic(run, progress=bar)
-    return report_run(summary)
+    return report_run(summary, nothing_found=NOTHING_FOUND, beside={})

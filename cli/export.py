@@ -1,12 +1,13 @@
 """`sa-engine export`: a dataset in, another tool's format out."""
 
-import sys
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.cli.shared.reasons import say_reasons
 from sa_engine.dataset.records import Stage
 from sa_engine.formats.writers.base_writer import Filter
@@ -14,7 +15,10 @@ from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 
 
 @click.command(
-    "export", epilog="Example:  sa-engine export dataset/ --format coco --out coco/ --min-area 100"
+    "export",
+    cls=GroupedCommand,
+    resumes=False,
+    epilog="Example:  sa-engine export dataset/ --format coco --out coco/ --min-area 100",
 )
 @click.argument("dataset", type=PLACE)
 @click.option(
@@ -32,6 +36,8 @@ from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 )
 @click.option(
     "--min-area",
+    "--min-mask-area",
+    "min_area",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
@@ -82,15 +88,22 @@ def command(
         with_images=not no_images,
         polygons=polygons,
     )
-    with tqdm(desc="export", unit="img", disable=not sys.stderr.isatty()) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        summary = run_export(run, progress=advance)
-    line = f"{out}: {kind}, {summary.num_images} images, {summary.num_masks} masks"
+    with Meter("export") as meter:
+        summary = run_export(run, progress=meter.to)
+    images, masks = count(summary.num_images, "image"), count(summary.num_masks, "mask")
+    line = f"{out}: {kind}, {images}, {masks}"
     if summary.num_left_out:
         line += f", {summary.num_left_out} left out by the filters"
-    click.echo(line)
-    say_reasons("not held by the format", "loss", summary.losses.to_json(), plural="losses")
+    console().say(line)
+    losses = summary.losses.to_json()
+    say_reasons("not held by the format", "loss", losses, plural="losses")
+    console().result(
+        {
+            "out": str(out),
+            "format": kind,
+            "images": summary.num_images,
+            "masks": summary.num_masks,
+            "left_out": summary.num_left_out,
+            "losses": losses,
+        }
+    )

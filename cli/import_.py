@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
     keeping_options,
@@ -14,9 +15,11 @@ from sa_engine.cli.shared.options import (
     take,
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
-from sa_engine.cli.shared.progress import PARTIAL, RunBar, duration, report_run
+from sa_engine.cli.shared.progress import RunBar, count, duration
 from sa_engine.cli.shared.reasons import say_reasons
+from sa_engine.cli.shared.run_summary import as_record, report_run
 from sa_engine.cli.shared.workers import take_workers
+from sa_engine.errors import ExitStatus
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.run.worker import Reading
 from sa_engine.pipelines.stages.import_report import REPORT_NAME
@@ -79,8 +82,8 @@ def command(
     The same command again continues an interrupted run.
 
     Exit status: 0 all done; 1 annotations that cannot be read, or another engine error; 2 usage;
-    3 done, but some images are missing or failed, or
-    no mask and no box could be read; 130 interrupted, to be continued.
+    3 done, but some images failed, or no mask and no box could be read; 5 done, but images that the
+    annotations name, or whole files of annotations, are missing; 130 interrupted, to be continued.
     """
     workers = take_workers(options)
     run = ImportRun(
@@ -98,34 +101,34 @@ def command(
         summary = run_import(run, progress=bar, announce=_say_plan)
     status = report_run(summary.run)
     report = summary.report
+    console().result({**as_record(summary.run), "format": summary.format, "report": report})
     if report is None:
         return status
     masks, boxes = report["masks"], report["boxes"]
-    line = f"{masks['kept']} masks kept"
+    line = f"{count(masks['kept'], 'mask')} kept"
     if boxes["segmented"]:
         line += f", {boxes['segmented']} of them made from boxes"
-    click.echo(line)
+    console().say(line)
     say_reasons("repaired", "annotation", masks["repaired"])
     say_reasons("dropped", "annotation", masks["dropped"])
     say_reasons("images", "image", report["images"]["notes"])
     say_reasons("beside the masks", "item", report["beside"])
     if boxes["without_masks"]:
-        count = boxes["without_masks"]
-        said = "1 box has" if count == 1 else f"{count} boxes have"
-        click.echo(f"{said} no mask: add --masks-from-boxes to let the model segment them")
+        said = count(boxes["without_masks"], "box has", "boxes have")
+        console().say(f"{said} no mask: add --masks-from-boxes to let the model segment them")
     if "proposals" in report:
         _say_proposals(report["proposals"])
     if masks["repaired"] or masks["dropped"] or report["images"]["notes"]:
-        click.echo(f"named in {out}/{REPORT_NAME}")
+        console().say(f"named in {out}/{REPORT_NAME}")
     if _read_nothing(report):
-        click.echo("no mask and no box could be read")
-        return status or PARTIAL
-    return status or (PARTIAL if _is_incomplete(report) else 0)
+        console().say("no mask and no box could be read")
+        return status or ExitStatus.SOME_FAILED
+    return status or (ExitStatus.INCOMPLETE if _is_incomplete(report) else status)
 
 
 def _say_plan(plan: ImportPlan) -> None:
     """What was found, where, and how many: said before anything is made of it."""
-    click.echo(
+    console().say(
         f"found {plan.format.value} in {plan.annotations}: annotations of "
         f"{plan.num_annotated} images; {plan.num_images} of the {plan.num_pictures} pictures in "
         f"{plan.pictures} will be imported"
@@ -152,27 +155,28 @@ def _say_proposals(report: Any) -> None:
     edited = f"{report['edited']} edited"
     if report["edited_mean_iou"] is not None:
         edited += f" (mean IoU {report['edited_mean_iou']:.2f})"
-    click.echo(
-        f"proposals: {report['shown']} on {images['returned']} images: {report['kept']} kept, "
-        f"{edited}, {report['deleted']} deleted; {report['added']} masks added"
+    console().say(
+        f"proposals: {report['shown']} on {count(images['returned'], 'image')}: "
+        f"{report['kept']} kept, {edited}, {report['deleted']} deleted; "
+        f"{count(report['added'], 'mask')} added"
     )
     if report["shown"]:
         line = f"  precision {report['precision']:.2f} ({report['precision_unchanged']:.2f} as is)"
         if report["share_not_drawn"] is not None:
             line += f"; {report['share_not_drawn']:.0%} of the masks did not have to be drawn"
-        click.echo(line)
+        console().say(line)
     if report["seconds"] is not None:
-        line = f"  {duration(report['seconds'])} on {images['timed']} images"
+        line = f"  {duration(report['seconds'])} on {count(images['timed'], 'image')}"
         if report["seconds_per_mask"] is not None:
             line += f", {report['seconds_per_mask']:.1f} s a mask"
-        click.echo(line)
+        console().say(line)
     if images["not_returned"]:
-        click.echo(f"  {images['not_returned']} exported images did not come back")
+        console().say(f"  {images['not_returned']} exported images did not come back")
     for image in report["by_image"][:NAMED_IMAGES]:
-        click.echo(f"  {image['image']}: {_image_line(image)}")
+        console().say(f"  {image['image']}: {_image_line(image)}")
     left = len(report["by_image"]) - NAMED_IMAGES
     if left > 0:
-        click.echo(f"  and {left} more images: see {REPORT_NAME}")
+        console().say(f"  and {left} more images: see {REPORT_NAME}")
 
 
 def _image_line(image: Any) -> str:

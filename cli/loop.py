@@ -1,71 +1,25 @@
 """`sa-engine loop`: gather, retrain, measure, promote, round by round."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import LOCAL_PATH
-from sa_engine.cli.shared.progress import RunBar, duration
-from sa_engine.errors import UsageError
-from sa_engine.evaluation.summary import layout
-from sa_engine.pipelines.loop.bench import Watcher
-from sa_engine.pipelines.loop.reading import read_loop
-from sa_engine.pipelines.loop.rounds import look_at_loop, run_loop
-from sa_engine.pipelines.loop.state import LoopState, RoundState
-from sa_engine.pipelines.loop.steps import Step
-from sa_engine.pipelines.run.watch import Progress
+from sa_engine.cli.shared.progress import duration
+from sa_engine.errors import ExitStatus, UsageError
 
-WAITING = 3
+if TYPE_CHECKING:
+    from sa_engine.pipelines.loop.state import LoopState, RoundState
 
 
-class _Screen(Watcher):
-    """Bars on a terminal, and a line for each step."""
-
-    def __init__(self) -> None:
-        self._bar: RunBar | None = None
-        self._label = ""
-
-    def begin(self, label: str) -> None:
-        self._label = label
-
-    def images(self) -> Progress | None:
-        self._bar = RunBar(self._label)
-        return self._bar
-
-    def training(self, steps: int) -> Callable[[Any], None]:
-        bar: tqdm[Any] = tqdm(
-            total=steps,
-            desc=self._label,
-            unit="step",
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        )
-
-        def report(made: Any) -> None:
-            bar.set_postfix_str(f"loss {made.loss:.3f}", refresh=False)
-            bar.update(made.step - bar.n)
-            if made.step == steps:
-                bar.close()
-
-        return report
-
-    def done(self, label: str, step: Step, *, made: bool) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-        said = _result(step)
-        how = duration(step.seconds) if made else "done before"
-        click.echo(f"{label}: {said + ', ' if said else ''}{how}")
-
-    def say(self, text: str) -> None:
-        click.echo(text)
-
-
-@click.command("loop", epilog="How far is it:  sa-engine loop examples/loop/loop.toml --status")
+@click.command(
+    "loop",
+    cls=GroupedCommand,
+    epilog="How far is it:  sa-engine loop examples/loop/loop.toml --status",
+)
 @click.argument("config", type=LOCAL_PATH)
 @click.option(
     "--out",
@@ -89,20 +43,25 @@ def command(config: Path, out: Path | None, variables: tuple[str, ...], status: 
     model, and a page with curves, index.html. The same command again goes on where the last one
     stopped; after a change of CONFIG it makes anew what depends on the change.
 
-    Exit status: 0 all rounds done; 1 engine error; 2 usage; 3 waiting for people to correct
+    Exit status: 0 all rounds done; 1 engine error; 2 usage; 4 waiting for people to correct
     proposals; 130 interrupted.
     """
+    # Here, so that --help does not wait for torch.
+    from sa_engine.cli.loop_screen import LoopScreen
+    from sa_engine.pipelines.loop.reading import read_loop
+    from sa_engine.pipelines.loop.rounds import look_at_loop, run_loop
+
     loop = read_loop(config, out=out, variables=_variables(variables))
     if status:
         _show(look_at_loop(loop))
-        return 0
-    state = run_loop(loop, watcher=_Screen())
+        return ExitStatus.DONE
+    state = run_loop(loop, watcher=LoopScreen())
     _show(state)
     if state.waiting is not None:
-        click.echo(f"waiting: {state.waiting}")
-        return WAITING
-    click.echo(f"{loop.out / 'index.html'} shows the curves")
-    return 0
+        console().say(f"waiting: {state.waiting}")
+        return ExitStatus.WAITING
+    console().say(f"{loop.out / 'index.html'} shows the curves")
+    return ExitStatus.DONE
 
 
 def _variables(texts: tuple[str, ...]) -> dict[str, str]:
@@ -116,14 +75,40 @@ def _variables(texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _show(state: LoopState) -> None:
-    """The rounds as a table."""
+def _record(state: "LoopState") -> dict[str, Any]:
+    """The state under the keys of its JSON."""
+    return {
+        "start": None if state.start is None else state.start.own,
+        "rounds": [
+            {
+                "name": each.name,
+                "state": each.progress,
+                "mean_iou": None if each.measured is None else each.measured.own,
+                "promoted": each.promoted,
+                "images": sum(gathered.images for gathered in each.sets),
+                "masks": sum(gathered.num_masks for gathered in each.sets),
+                "seconds": each.seconds,
+            }
+            for each in state.rounds
+        ],
+        "model": state.model.made_by,
+        "detector": None if state.detector is None else state.detector.made_by,
+        "waiting": state.waiting,
+        "is_done": state.is_done,
+    }
+
+
+def _show(state: "LoopState") -> None:
+    """The rounds as a table, or as JSON."""
+    from sa_engine.evaluation.summary import layout
+
+    console().result(_record(state))
     heads = ["round", "state", "mean IoU", "model", "images", "masks", "masks/img", "time"]
     lines = []
     if state.start is not None:
         lines.append(["start", "", f"{state.start.own:.4f}", "", "", "", "", ""])
     lines += [_line(each) for each in state.rounds]
-    click.echo(layout(heads, lines))
+    console().say(layout(heads, lines))
     stages: dict[str, int] = {}
     for each in state.rounds:
         for gathered in each.sets:
@@ -131,20 +116,20 @@ def _show(state: LoopState) -> None:
                 stages[stage] = stages.get(stage, 0) + count
     if stages:
         said = ", ".join(f"{count} {stage}" for stage, count in stages.items())
-        click.echo(f"masks by stage: {said}")
+        console().say(f"masks by stage: {said}")
     detector = state.detector
     standing = "" if detector is None else f", detector of {detector.made_by}"
-    click.echo(f"in force: model of {state.model.made_by}{standing}")
+    console().say(f"in force: model of {state.model.made_by}{standing}")
     current = next((each for each in state.rounds if each.doing is not None), None)
     if current is not None and state.waiting is None:
         spent = current.doing_seconds
         begun = "not begun" if spent is None else f"{duration(spent)} spent on it"
-        click.echo(f"next: {current.doing} ({begun})")
+        console().say(f"next: {current.doing} ({begun})")
     elif state.doing is not None:
-        click.echo(f"next: {state.doing}")
+        console().say(f"next: {state.doing}")
 
 
-def _line(each: RoundState) -> list[str]:
+def _line(each: "RoundState") -> list[str]:
     images = sum(gathered.images for gathered in each.sets)
     masks = sum(gathered.num_masks for gathered in each.sets)
     return [
@@ -157,25 +142,3 @@ def _line(each: RoundState) -> list[str]:
         f"{masks / images:.1f}" if images else "",
         duration(each.seconds) if each.steps else "",
     ]
-
-
-def _result(step: Step) -> str:
-    """What came of a step, in a few words."""
-    result = step.result
-    if "measured" in result:
-        measured = result["measured"]
-        return f"mean IoU {measured['own']:.4f} ({measured['oracle']:.4f} best of 3)"
-    if "boxes" in result:
-        return f"AR@100 {result['boxes']['ar_100']:.4f}"
-    if "proposals" in result:
-        said = result["proposals"]
-        kept = said["kept"] + said["edited"]
-        line = f"{kept} of {said['shown']} proposals taken over, {said['added']} masks added"
-        return line + _failed(result)
-    if "masks" in result:
-        return f"{result['images']} images, {sum(result['masks'].values())} masks{_failed(result)}"
-    return ""
-
-
-def _failed(result: Any) -> str:
-    return f", {result['failed']} images failed" if result["failed"] else ""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from sa_engine.errors import InterruptedRun, SaEngineError
+from sa_engine.cli.shared.command import SETTINGS, CommandGroup
+from sa_engine.errors import ExitStatus, InterruptedRun, SaEngineError
 from sa_engine.version import __version__
 
 # name -> (module, one line for the overview, which must not import the module to be shown)
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A click group that knows its commands by name and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -50,19 +51,16 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="A first run:  sa-engine auto --images photographs/ --out dataset/",
+    context_settings=SETTINGS,
+    epilog="A first run:  sa-engine auto photos/ --out dataset/",
 )
-@click.version_option(__version__, prog_name="sa-engine")
+@click.version_option(__version__, "-V", "--version", prog_name="sa-engine")
 def group() -> None:
     """Build segmentation datasets the way SA-1B was built."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status.
-
-    0 done; 1 engine error; 2 usage; 3 done, but some images failed; 130 interrupted.
-    """
+    """Run the command line and exit with its status, see `ExitStatus`."""
     try:
         status = group.main(arguments, prog_name="sa-engine", standalone_mode=False)
     except InterruptedRun as interruption:
@@ -70,17 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SaEngineError as error:
         _fail(f"Error: {error}", error.exit_status)
     except click.exceptions.Abort:
-        _fail("Interrupted: the same command continues where it stopped.", 130)
+        _fail("Interrupted.", ExitStatus.INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(ExitStatus.ERROR)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"Error: {where}{error.strerror or error}", ExitStatus.ERROR)
+    except Exception as error:
+        if not type(error).__module__.startswith("pyarrow"):
+            raise
+        _fail(f"Error: a file cannot be read or written: {error}", ExitStatus.ERROR)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: ExitStatus | int) -> None:
     click.echo(" ".join(message.split()), err=True)
     sys.exit(status)

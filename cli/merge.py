@@ -1,18 +1,23 @@
 """`sa-engine merge`: several datasets become one."""
 
-import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
-from sa_engine.cli.shared.options import out_option
+from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.options import GroupedCommand, out_option
 from sa_engine.cli.shared.places import PLACE
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.combine import merge
 from sa_engine.errors import UsageError
 
 
-@click.command("merge", epilog="Example:  sa-engine merge manual/ automatic/ --out both/")
+@click.command(
+    "merge",
+    cls=GroupedCommand,
+    epilog="Example:  sa-engine merge manual/ automatic/ --out both/",
+)
 @click.argument("datasets", nargs=-1, type=PLACE)
 @out_option
 @click.option(
@@ -31,21 +36,17 @@ def command(
     """
     if len(datasets) < 2:
         raise UsageError(f"give two datasets or more to merge, not {len(datasets)}")
-    with tqdm(desc="merge", unit="img", disable=not sys.stderr.isatty()) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        report = merge(datasets, out, images_per_shard=images_per_shard, progress=advance)
-    line = f"{out}: {report.num_images} images, {report.num_masks} masks"
+    with Meter("merge") as meter:
+        report = merge(datasets, out, images_per_shard=images_per_shard, progress=meter.to)
+    line = f"{out}: {count(report.num_images, 'image')}, {count(report.num_masks, 'mask')}"
     if report.duplicate_images:
-        line += f"; {report.duplicate_images} duplicate images united"
+        line += f"; {count(report.duplicate_images, 'duplicate image')} united"
     if report.duplicate_masks:
-        line += f", {report.duplicate_masks} duplicate masks left out"
-    click.echo(line)
+        line += f", {count(report.duplicate_masks, 'duplicate mask')} left out"
+    console().say(line)
     if report.kept_apart:
-        click.echo(
-            f"{report.kept_apart} images have the content of another but are stored at another "
-            "size; they were kept apart"
+        console().say(
+            f"{count(report.kept_apart, 'image has', 'images have')} the content of another, "
+            "stored at another size; they were kept apart"
         )
+    console().result({"out": str(out), **asdict(report)})

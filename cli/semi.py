@@ -19,10 +19,15 @@ from sa_engine.cli.shared.options import (
     take,
 )
 from sa_engine.cli.shared.places import PLACE, WEIGHTS
-from sa_engine.cli.shared.progress import RunBar, report_run
+from sa_engine.cli.shared.progress import RunBar
+from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.cli.shared.workers import take_workers
 from sa_engine.pipelines.run.worker import Reading
-from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
+
+NOTHING_FOUND = (
+    "no box led to a mask that the model was sure of; lower --box-score-thresh, --pred-iou-thresh "
+    "or --stability-score-thresh (in a new --out), or give a detector trained on such images"
+)
 
 
 @click.command(
@@ -61,6 +66,9 @@ def command(images: str, out: Path | str, **options: Any) -> int:
     Exit status: 0 all done; 1 engine error; 2 usage; 3 done, but some images failed; 130
     interrupted, to be continued.
     """
+    # Here, so that --help does not wait for torch.
+    from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
+
     chosen = take(options, option_names(ProposalConfig))
     workers = take_workers(options)
     run = SemiAutomaticRun(
@@ -73,4 +81,4 @@ def command(images: str, out: Path | str, **options: Any) -> int:
     )
     with RunBar("semi") as bar:
         summary = run_semi_automatic(run, progress=bar)
-    return report_run(summary)
+    return report_run(summary, nothing_found=NOTHING_FOUND, beside={})

@@ -1,12 +1,13 @@
 """`sa-engine show`: a page to look through a dataset, or two side by side."""
 
-import sys
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.reader import Dataset
 from sa_engine.pipelines.viewer import MAX_SIDE, ViewerRun, write_viewer
 from sa_engine.report.viewer.page import ViewerImage
@@ -14,6 +15,8 @@ from sa_engine.report.viewer.page import ViewerImage
 
 @click.command(
     "show",
+    cls=GroupedCommand,
+    resumes=False,
     epilog="Examples:  sa-engine show dataset/ --out pictures/;  sa-engine show a/ b/ --out ab/",
 )
 @click.argument("datasets", nargs=-1, required=True, type=PLACE)
@@ -51,19 +54,22 @@ def command(
     run = ViewerRun(datasets=datasets, out=out, limit=limit, max_side=max_side, overlays=overlays)
     total = max(len(Dataset(each, allow_incomplete=True)) for each in datasets)
     total = min(total, limit or total)
-    with tqdm(total=total, desc="show", unit="img", disable=not sys.stderr.isatty()) as bar:
+    with Meter("show", total=total) as meter:
 
         def advance(_image: ViewerImage) -> None:
-            bar.update()
+            meter.step()
 
         summary = write_viewer(run, progress=advance)
-    line = f"{summary.page}: {summary.images} images, {summary.masks} masks"
+    images, masks = count(summary.images, "image"), count(summary.masks, "mask")
+    line = f"{summary.page}: {images}, {masks}"
     if len(datasets) > 1:
         line += f", {summary.matched} of the first have a counterpart in the second"
     if summary.failed:
-        line += f"; {summary.failed} images failed"
+        line += f"; {count(summary.failed, 'image')} failed"
     if summary.without_photograph:
-        line += f"; {summary.without_photograph} photographs are no longer where they were"
+        gone = count(summary.without_photograph, "photograph is", "photographs are")
+        line += f"; {gone} no longer where they were"
     if not summary.is_complete:
         line += "; the rest is still being made"
-    click.echo(line)
+    console().say(line)
+    console().result(summary)

@@ -1,17 +1,20 @@
 """`sa-engine split`: a dataset becomes two, by image content."""
 
-import sys
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.places import PLACE
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.combine import split
+from sa_engine.dataset.folder.object_store import is_url
 from sa_engine.errors import UsageError
 
 
-@click.command("split", epilog="Example:  sa-engine split dataset/ --val 0.1")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.command("split", cls=GroupedCommand, epilog="Example:  sa-engine split dataset/ --val 0.1")
+@click.argument("dataset", type=PLACE)
 @click.option(
     "--val",
     "fraction",
@@ -21,33 +24,45 @@ from sa_engine.errors import UsageError
 )
 @click.option(
     "--out-train",
-    type=click.Path(path_type=Path),
-    help="The first part's folder.  [default: DATASET-train]",
+    type=PLACE,
+    help="The first part's folder or URL.  [default: DATASET-train]",
 )
 @click.option(
     "--out-val",
-    type=click.Path(path_type=Path),
-    help="The second part's folder.  [default: DATASET-val]",
+    type=PLACE,
+    help="The second part's folder or URL.  [default: DATASET-val]",
 )
-def command(dataset: Path, fraction: float, out_train: Path | None, out_val: Path | None) -> None:
+def command(
+    dataset: Path | str,
+    fraction: float,
+    out_train: Path | str | None,
+    out_val: Path | str | None,
+) -> None:
     """Divide DATASET in two: one part to train on, one to validate with.
 
     Each image is drawn by its content, so the same image always falls on the same side, whatever
     else the dataset holds. The same command again continues an interrupted split.
     """
-    base = dataset.absolute()
+    train = out_train or _beside(dataset, "train")
+    val = out_val or _beside(dataset, "val")
+    # The first part's images are counted first, then the second's.
+    with Meter("split") as meter:
+        report = split(dataset, train, val, fraction=fraction, progress=meter.to)
+    console().say(f"{train}: {count(report.num_train, 'image')}")
+    console().say(f"{val}: {count(report.num_val, 'image')}")
+    console().result(
+        {
+            "train": {"out": str(train), "images": report.num_train},
+            "val": {"out": str(val), "images": report.num_val},
+        }
+    )
+
+
+def _beside(dataset: Path | str, part: str) -> Path | str:
+    """The place of a part beside its whole."""
+    if is_url(dataset):
+        return f"{str(dataset).rstrip('/')}-{part}"
+    base = Path(dataset).absolute()
     if not base.name:
         raise UsageError(f"{dataset} has no name: say where to with --out-train and --out-val")
-    train = out_train or base.with_name(f"{base.name}-train")
-    val = out_val or base.with_name(f"{base.name}-val")
-    with tqdm(desc="split", unit="img", disable=not sys.stderr.isatty()) as bar:
-
-        def advance(done: int, total: int) -> None:
-            # The first part's images are counted first, then the second's.
-            bar.total = total
-            bar.n = done
-            bar.refresh()
-
-        report = split(dataset, train, val, fraction=fraction, progress=advance)
-    click.echo(f"{train}: {report.num_train} images")
-    click.echo(f"{val}: {report.num_val} images")
+    return base.with_name(f"{base.name}-{part}")

@@ -1,15 +1,20 @@
 """`sa-engine status`: how far a dataset is."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import PLACE
 from sa_engine.cli.shared.progress import duration
-from sa_engine.dataset.status import DatasetStatus, failed_images, read_status
+from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, read_status
 
 
-@click.command("status", epilog="Example:  sa-engine status dataset/")
+@click.command(
+    "status", cls=GroupedCommand, resumes=False, epilog="Example:  sa-engine status dataset/"
+)
 @click.argument("dataset", type=PLACE)
 @click.option(
     "--failures",
@@ -24,19 +29,48 @@ def command(dataset: Path | str, failures: int) -> None:
     May be asked at any time, while others write.
     """
     status = read_status(dataset)
-    click.echo(f"{dataset}: {_headline(status)}")
+    console().say(f"{dataset}: {_headline(status)}")
     for each in status.working:
         holder = each.holder
-        click.echo(
+        console().say(
             f"  shard {holder.shard_index}: {each.num_done} of {each.num_images} images, "
             f"by process {holder.pid} on {holder.host}"
         )
+    named = failed_images(dataset, limit=failures) if status.num_failed else []
+    console().result(_record(status, named))
     if not status.num_failed:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in status.num_failed.items())
-    click.echo(f"  failed: {reasons}")
-    for failure in failed_images(dataset, limit=failures):
-        click.echo(f"    {failure.image_id} {failure.source}: {failure.error}")
+    console().say(f"  failed: {reasons}")
+    for failure in named:
+        console().say(f"    {failure.image_id} {failure.source}: {failure.error}")
+
+
+def _record(status: DatasetStatus, named: list[FailedImage]) -> dict[str, Any]:
+    """The status under the keys of its JSON."""
+    manifest = status.manifest
+    return {
+        "stage": manifest.stage,
+        "images": manifest.num_images,
+        "images_done": status.num_done,
+        "shards": manifest.num_shards,
+        "shards_complete": status.num_complete,
+        "masks_in_complete_shards": status.num_masks,
+        "failed": dict(status.num_failed),
+        "failures": named,
+        "working": [
+            {
+                "shard": each.holder.shard_index,
+                "host": each.holder.host,
+                "pid": each.holder.pid,
+                "images_done": each.num_done,
+                "images": each.num_images,
+            }
+            for each in status.working
+        ],
+        "images_per_s": status.images_per_s,
+        "seconds_left": status.seconds_left,
+    }
 
 
 def _headline(status: DatasetStatus) -> str:

@@ -1,18 +1,20 @@
 """`sa-engine verify`: every byte, mask and count of a dataset."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
-from sa_engine.cli.shared.places import PLACE, WEIGHTS
+from sa_engine.cli.shared.command import GroupedCommand
+from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.places import DEVICE, PLACE, WEIGHTS
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.folder.spares import restore_from_spares
 from sa_engine.dataset.shards.check import Problem
 from sa_engine.dataset.verify import damaged_shards, verify
+from sa_engine.errors import ExitStatus
 from sa_engine.pipelines.run.repair import Repaired
 from sa_engine.pipelines.run.signals import stop_on_signals
 from sa_engine.pipelines.stages.repair import repair_dataset
@@ -20,7 +22,12 @@ from sa_engine.pipelines.stages.repair import repair_dataset
 _SHOWN = 100
 
 
-@click.command("verify", epilog="Example:  sa-engine verify dataset/ --repair")
+@click.command(
+    "verify",
+    cls=GroupedCommand,
+    resumes=False,
+    epilog="Example:  sa-engine verify dataset/ --repair",
+)
 @click.argument("dataset", type=PLACE)
 @click.option("--quick", is_flag=True, help="Check checksums and counts alone, decode nothing.")
 @click.option(
@@ -36,7 +43,7 @@ _SHOWN = 100
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=DEVICE,
     default="auto",
     show_default=True,
     help="Where that model runs.",
@@ -52,26 +59,38 @@ def command(
     Exit status: 0 if all is well, or is again; 1 with a list of what is not; 2 if there is no
     dataset; 130 interrupted, to be continued.
     """
+    says = console()
     for name in restore_from_spares(open_folder(dataset)) if repair else ():
-        click.echo(f"{name}: restored from its second copy")
-    with _bar("verify") as progress:
-        problems = verify(dataset, deep=not quick, progress=progress)
-    if not problems:
-        click.echo(f"{dataset}: no problems")
-        return 0
-    for problem in problems[:_SHOWN]:
-        click.echo(str(problem))
-    if len(problems) > _SHOWN:
-        click.echo(f"and {len(problems) - _SHOWN} more")
+        says.say(f"{name}: restored from its second copy")
+    with Meter("verify", "shard") as meter:
+        problems = verify(dataset, deep=not quick, progress=meter.to)
     shards = damaged_shards(problems)
-    line = f"{dataset}: {len(problems)} problems"
+    record: dict[str, Any] = {
+        "dataset": str(dataset),
+        "problems": [{"what": str(each), "shard": each.shard_index} for each in problems],
+        "damaged_shards": shards,
+    }
+    if not problems:
+        says.say(f"{dataset}: no problems")
+        says.result(record)
+        return ExitStatus.DONE
+    for problem in problems[:_SHOWN]:
+        says.say(str(problem))
+    if len(problems) > _SHOWN:
+        says.say(f"and {len(problems) - _SHOWN} more")
+    line = f"{dataset}: {count(len(problems), 'problem')}"
     if shards:
         line += f" in shards {', '.join(map(str, shards[:20]))}" + ("…" if len(shards) > 20 else "")
     click.echo(line, err=True)
-    if not repair:
-        return 1
-    elsewhere = [problem for problem in problems if problem.shard_index is None]
-    return _repair(dataset, shards, elsewhere, checkpoint, device)
+    status = ExitStatus.ERROR
+    if repair:
+        elsewhere = [problem for problem in problems if problem.shard_index is None]
+        is_whole, record["repaired_shards"] = _repair(
+            dataset, shards, elsewhere, checkpoint, device
+        )
+        status = ExitStatus.DONE if is_whole else ExitStatus.ERROR
+    says.result(record)
+    return status
 
 
 def _repair(
@@ -80,11 +99,15 @@ def _repair(
     elsewhere: Sequence[Problem],
     checkpoint: Path | None,
     device: str,
-) -> int:
-    """Repair, say what became of each shard, and look at those that were repaired once more."""
-    with _bar("repair") as progress, stop_on_signals() as stop:
+) -> tuple[bool, list[int]]:
+    """Repair, say what became of each shard, and look at those that were repaired once more.
+
+    Returns whether no damage is left, and the shards that were repaired.
+    """
+    says = console()
+    with Meter("repair", "shard") as meter, stop_on_signals() as stop:
         results = repair_dataset(
-            dataset, shards, checkpoint=checkpoint, device=device, stop=stop, progress=progress
+            dataset, shards, checkpoint=checkpoint, device=device, stop=stop, progress=meter.to
         )
     repaired = [each.shard_index for each in results if isinstance(each, Repaired)]
     for each in results:
@@ -96,22 +119,13 @@ def _repair(
             note = "; the bytes are not those that it had: made by other hardware or libraries"
         elif each.is_same is None:
             note = "; nothing is left to tell whether the bytes are those that it had"
-        click.echo(f"shard {each.shard_index}: repaired: {each.how}{note}")
+        says.say(f"shard {each.shard_index}: repaired: {each.how}{note}")
     left = verify(dataset, shards=repaired) if repaired else []
     for problem in (*left, *elsewhere):
         click.echo(str(problem), err=True)
     wrong = len(results) - len(repaired) + len({problem.shard_index for problem in left})
-    click.echo(f"{dataset}: {len(repaired)} shards repaired, {wrong} are damaged still")
-    return 1 if wrong or elsewhere else 0
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of shards, as the function to be called; silent off a terminal."""
-    with tqdm(desc=title, unit="shard", disable=not sys.stderr.isatty()) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield advance
+    says.say(
+        f"{dataset}: {count(len(repaired), 'shard')} repaired, "
+        f"{count(wrong, 'is', 'are')} damaged still"
+    )
+    return not wrong and not elsewhere, repaired

@@ -5,6 +5,7 @@ SaEngineError
 ├── ImageError           one image cannot be read; recorded, the run goes on
 ├── CheckpointError      a weights file does not hold the model it should
 ├── DatasetError         a dataset on disk cannot be used or continued
+│   ├── IncompleteError  shards of it are missing (exit status 5)
 │   ├── DamagedError     bytes on disk disagree with their checksum or schema
 │   └── LeaseLost        another worker has taken over the shard
 ├── Irreparable          what is left of a shard does not say what it was
@@ -13,24 +14,42 @@ SaEngineError
 ├── AnnotationError      a foreign annotation file cannot be read at all
 ├── TrainingError        a training run cannot go on
 ├── NotDone              a step of a loop that is looked for has not been made
-├── WaitingForPeople     the loop waits for corrections (exit status 3)
+├── WaitingForPeople     the loop waits for corrections (exit status 4)
 ├── RefusedRequest       a browser's request that cannot be served
 └── InterruptedRun       stopped by a signal; the same command continues (exit status 130)
 """
 
+from enum import IntEnum
 from pathlib import Path
+
+
+class ExitStatus(IntEnum):
+    """What `sa-engine` ends with."""
+
+    DONE = 0
+    ERROR = 1
+    """An engine error; of `verify`: there is damage."""
+    USAGE = 2
+    SOME_FAILED = 3
+    """Done, but some images failed."""
+    WAITING = 4
+    """Waiting for people, who are to correct proposals."""
+    INCOMPLETE = 5
+    """Something is missing: shards of a dataset, or images that annotations name."""
+    INTERRUPTED = 130
+    """Stopped by a signal."""
 
 
 class SaEngineError(Exception):
     """Base of every error that the engine raises on purpose (exit status 1)."""
 
-    exit_status = 1
+    exit_status = ExitStatus.ERROR
 
 
 class UsageError(SaEngineError):
     """Options or paths that cannot work as given."""
 
-    exit_status = 2
+    exit_status = ExitStatus.USAGE
 
 
 class ImageError(SaEngineError):
@@ -57,6 +76,12 @@ class DatasetError(SaEngineError):
     """A dataset on disk cannot be used or continued."""
 
 
+class IncompleteError(DatasetError):
+    """Shards of a dataset are missing."""
+
+    exit_status = ExitStatus.INCOMPLETE
+
+
 class DamagedError(DatasetError):
     """Bytes on disk disagree with their checksum or their schema."""
 
@@ -72,13 +97,13 @@ class TrainingError(SaEngineError):
 class InterruptedRun(SaEngineError):  # noqa: N818 - an interruption is not a fault
     """Stopped by a signal; the same command continues."""
 
-    exit_status = 130
+    exit_status = ExitStatus.INTERRUPTED
 
 
 class WaitingForPeople(SaEngineError):  # noqa: N818 - a state, not a fault
     """The loop cannot resume until people have corrected proposals; the message says what to do."""
 
-    exit_status = 3
+    exit_status = ExitStatus.WAITING
 
 
 class Irreparable(SaEngineError):  # noqa: N818 - what it is, in one word

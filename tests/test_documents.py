@@ -34,16 +34,31 @@ def mentioned() -> list[tuple[str, str]]:
     return found
 
 
+def check(line: str) -> None:
+    """AssertionError unless a command line names a command, and options that it has."""
+    command, rest = find(shlex.split(line, comments=True))
+    assert not isinstance(command, click.Group) or rest[:1] in ([], ["--help"]), (
+        f"{line!r}: no such"
+    )
+    known = {name for parameter in command.params for name in parameter.opts}
+    known |= {name for parameter in command.params for name in parameter.secondary_opts}
+    for word in rest:
+        if re.match(r"--?[a-z]", word):
+            name = word.partition("=")[0]
+            assert name in known | {"--help", "-h"}, f"{line!r}: there is no option {name}"
+
+
 @pytest.mark.parametrize(("document", "line"), mentioned())
 def test_commands_in_the_documents_exist_with_their_options(document: str, line: str) -> None:
-    words = shlex.split(line, comments=True)
-    if words[0] not in COMMANDS:
-        pytest.skip("prose, not a command")
-    command, rest = find(words)
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
-    for word in rest:
-        if word.startswith("--"):
-            assert word.partition("=")[0] in known, f"{document}: {line!r} has no {word}"
+    check(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["atuo --images a --out b", "model shwo vit_t", "auto --image a", "status -x d"]
+)
+def test_a_misspelt_command_would_be_noticed(line: str) -> None:
+    with pytest.raises(AssertionError, match="there is no"):
+        check(line)
 
 
 def commands() -> list[tuple[str, click.Command]]:

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +14,9 @@ from sa_engine.cli.evaluate.shared import (
     load_model,
     open_sets,
     precision_name,
-    set_options,
     write,
 )
-from sa_engine.cli.shared.places import WEIGHTS
+from sa_engine.cli.shared.console import console
 from sa_engine.detection.boxes import BoxFilter
 from sa_engine.detection.file import detector_standing_on, load_detector
 from sa_engine.detection.finder import BoxFinder
@@ -38,29 +36,7 @@ from sa_engine.model.device import DTYPES, choose_device
 from sa_engine.model.sam import Sam
 
 
-@click.command(
-    epilog="An example:  sa-engine evaluate boxes out/lvis --detector out/detector.safetensors"
-)
-@set_options
-@click.option(
-    "--detector",
-    type=WEIGHTS,
-    help="A detector's file.  [default: the one that comes with the model, if there is one]",
-)
-@click.option(
-    "--grid",
-    type=click.IntRange(min=1),
-    help="Measure beside it the boxes of the masks that a grid of so many points a side gives; "
-    "the paper's has 32.",
-)
-@click.option(
-    "--nms-thresh",
-    type=click.FloatRange(0, 1),
-    default=0.6,
-    show_default=True,
-    help="Of two boxes with an IoU above this the one with the lower score goes.",
-)
-def boxes(
+def measure_boxes(
     datasets: tuple[Path | str, ...],
     detector: Path | None,
     grid: int | None,
@@ -70,11 +46,7 @@ def boxes(
     markdown: bool,
     **options: Any,
 ) -> None:
-    """Find boxes in every image and count how many of the known objects are among them.
-
-    Average recall over IoU 0.5 to 0.95 with the first 10, 100 and 1000 boxes of an image, average
-    precision at IoU 0.5, and both by size, as COCO counts them, all categories as one.
-    """
+    """See `evaluate boxes`."""
     opened = open_sets(datasets)
     methods: dict[str, FindBoxes] = {}
     sam, name = load_model(options)
@@ -105,7 +77,8 @@ def boxes(
             pictures.extend(part)
     titles = ["set", "method", "size", "objects", "boxes", "AR@10", "AR@100", "AR@1000", "AP50"]
     lines = []
-    for scores in box_scores(pictures):
+    measured = list(box_scores(pictures))
+    for scores in measured:
         figures = (scores.ar_10, scores.ar_100, scores.ar_1000, scores.ap_50)
         lines.append(
             [
@@ -117,7 +90,8 @@ def boxes(
                 *("–" if math.isnan(value) else f"{value:.3f}" for value in figures),
             ]
         )
-    click.echo(layout(titles, lines, markdown=markdown))
+    console().say(layout(titles, lines, markdown=markdown))
+    console().result({"rows": measured})
     write(out, [row for picture in pictures for row in found_objects(picture)])
 
 

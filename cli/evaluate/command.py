@@ -1,55 +1,53 @@
-"""`sa-engine evaluate`: measure a model on datasets."""
+"""`sa-engine evaluate`: measure a model on datasets.
 
-import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
+What a command does lies in a module of its own, which is imported when it is called: --help is not
+to wait for torch.
+"""
+
 from typing import Any
 
 import click
 
-from sa_engine.automask.config import GeneratorConfig
-from sa_engine.automask.generator import MaskGenerator
-from sa_engine.cli.evaluate.boxes import boxes
-from sa_engine.cli.evaluate.shared import (
-    bar,
-    change_card,
-    load_model,
-    open_sets,
-    precision_name,
-    set_options,
-    write,
-)
-from sa_engine.cli.evaluate.thresholds import thresholds
-from sa_engine.cli.shared.places import LOCAL_PATH
-from sa_engine.errors import UsageError
-from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
-from sa_engine.evaluation.calibration import calibrate, calibration_table
+from sa_engine.cli.shared.command import SETTINGS, CommandGroup
+from sa_engine.cli.shared.options import all_of, model_options
+from sa_engine.cli.shared.places import LOCAL_PATH, PLACE, WEIGHTS, OutFile, refuse_existing
 from sa_engine.evaluation.clicks import FirstPoint
-from sa_engine.evaluation.model_segmenter import ModelSegmenter
-from sa_engine.evaluation.points import PointsConfig, Score, chosen_images, evaluate_points
-from sa_engine.evaluation.proposals import (
-    FoundObjects,
-    average_recall,
-    evaluate_proposals,
-    proposal_config,
-)
-from sa_engine.evaluation.results import read_rows
-from sa_engine.evaluation.segmenters import Segmenter
-from sa_engine.evaluation.summary import layout, summarise, table
-from sa_engine.model.checkpoint import read_card
-from sa_engine.model.device import choose_device, choose_precision
-from sa_engine.model.predictor import Predictor
 
 METHODS = ("model", "region-growing", "grabcut")
+"""Who can click: see `points.measure_points`."""
+
+set_options = all_of(
+    click.argument("datasets", nargs=-1, required=True, type=PLACE),
+    model_options,
+    click.option(
+        "--image-size",
+        type=click.IntRange(min=16),
+        help="Side of the model's input, pixels.  [default: the weights' own]",
+    ),
+    click.option(
+        "--limit",
+        "--max-images",
+        "max_images",
+        type=click.IntRange(min=1),
+        help="Only so many images of a set, evenly spaced.",
+    ),
+    click.option(
+        "--out",
+        type=OutFile(".parquet", ".csv"),
+        help="Also write a row for each mask to this file, .parquet or .csv.",
+    ),
+    click.option("--force", is_flag=True, help="Replace the file of --out if it is there."),
+    click.option("--markdown", is_flag=True, help="Print Markdown tables."),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings=SETTINGS)
 def command() -> None:
     """Measure models on datasets."""
 
 
 @command.command(
-    epilog="An example:  sa-engine evaluate points out/lvis --points 1,3 --max-images 20"
+    resumes=False, epilog="An example:  sa-engine evaluate points out/lvis --points 1,3 --limit 20"
 )
 @set_options
 @click.option(
@@ -73,53 +71,23 @@ def command() -> None:
 )
 @click.option("--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
-def points(
-    datasets: tuple[Path | str, ...],
-    points: str,
-    first_point: str,
-    boxes: bool,
-    methods: tuple[str, ...],
-    max_images: int | None,
-    max_masks: int | None,
-    seed: int,
-    out: Path | None,
-    markdown: bool,
-    **options: Any,
-) -> None:
+def points(**options: Any) -> None:
     """Click on every mask as an annotator would and score what comes back.
 
     Mean IoU of the model's own choice and of the best of its masks (oracle), by set and over sets,
     with 95 % bootstrap intervals, and how well predicted IoU tells the true one.
     """
-    config = PointsConfig(
-        counts=_counts(points),
-        first_point=FirstPoint(first_point),
-        boxes=boxes,
-        max_images=max_images,
-        max_masks=max_masks,
-        seed=seed,
-    )
-    opened = open_sets(datasets)
-    segmenters: list[Segmenter] = []
-    for method in methods or METHODS:
-        if method == "model":
-            sam, name = load_model(options)
-            device = choose_device(options["device"])
-            predictor = Predictor(sam, device, choose_precision(options["precision"], device))
-            segmenters.append(ModelSegmenter(predictor, name=name))
-        else:
-            segmenters.append(RegionGrowing() if method == "region-growing" else GrabCut())
-    scores: list[Score] = []
-    for set_name, dataset in opened.items():
-        total = len(chosen_images(dataset, set_name, max_images))
-        made = evaluate_points(dataset, set_name, segmenters=segmenters, config=config)
-        for part in bar(made, total, set_name):
-            scores.extend(part)
-    _print_scores(scores, markdown=markdown)
-    write(out, scores)
+    from sa_engine.cli.evaluate.points import measure_points
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    measure_points(**options)
 
 
-@command.command("table", epilog="An example:  sa-engine evaluate table rows.parquet other.parquet")
+@command.command(
+    "table",
+    resumes=False,
+    epilog="An example:  sa-engine evaluate table rows.parquet other.parquet",
+)
 @click.argument("files", nargs=-1, required=True, type=LOCAL_PATH)
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
 @click.option(
@@ -127,93 +95,108 @@ def points(
     type=LOCAL_PATH,
     help="A weights file: write the figures of its model, named as the file, into its card.",
 )
-def table_(files: tuple[Path, ...], markdown: bool, record: Path | None) -> None:
+def table_(**options: Any) -> None:
     """Print the tables of FILES that `evaluate points --out` wrote, put together."""
-    scores: list[Score] = []
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"there is no file {file}; give what `evaluate points --out` wrote")
-        scores.extend(read_rows(file, Score))
-    _print_scores(scores, markdown=markdown)
-    if record is not None:
-        figures: dict[str, dict[str, Any]] = {}
-        for row in summarise([s for s in scores if s.method == record.stem]):
-            of_set = figures.setdefault(row.dataset, {})
-            measured = {"own": row.own.mean, "oracle": row.oracle.mean}
-            of_set[row.prompt] = {k: round(v, 4) for k, v in measured.items()}
-        if not figures:
-            raise UsageError(f"no row is of a model named {record.stem}, as {record.name} is")
-        change_card(record, results={**read_card(record).results, "mean_iou": figures})
+    from sa_engine.cli.evaluate.points import print_tables
+
+    print_tables(**options)
 
 
-def _print_scores(scores: Sequence[Score], *, markdown: bool) -> None:
-    click.echo(table(summarise(scores), markdown=markdown))
-    first = min((s.points for s in scores if s.points), default=0)
-    learned = dict.fromkeys(s.method for s in scores if s.predicted_iou != 1.0)
-    for name in learned:
-        single = [s for s in scores if s.method == name and s.points == first]
-        calibration = calibrate(single)
-        click.echo(
-            f"\nPredicted IoU of {name} after {single[0].prompt}: "
-            f"Pearson {calibration.pearson:.3f}, Spearman {calibration.spearman:.3f}, "
-            f"mean error of the bins {calibration.error:.3f}\n"
-        )
-        click.echo(calibration_table(calibration, markdown=markdown))
-
-
-@command.command(epilog="An example:  sa-engine evaluate proposals out/lvis --max-images 20")
+@command.command(
+    resumes=False, epilog="An example:  sa-engine evaluate proposals out/lvis --limit 20"
+)
 @set_options
 @click.option(
-    "--points-per-side", default=32, show_default=True, help="The paper's evaluation has 64."
+    "--points-per-side",
+    "--grid",
+    "points_per_side",
+    default=32,
+    show_default=True,
+    help="The paper's evaluation has 64.",
 )
-def proposals(
-    datasets: tuple[Path | str, ...],
-    points_per_side: int,
-    max_images: int | None,
-    out: Path | None,
-    markdown: bool,
-    **options: Any,
-) -> None:
+def proposals(**options: Any) -> None:
     """Make all masks of every image and count how many of the known ones are among them.
 
     Average recall over IoU 0.5 to 0.95 with the first 100 and 1000 masks of an image, as the paper
     ranks them; by size as COCO does.
     """
-    opened = open_sets(datasets)
-    sam, _ = load_model(options)
-    device = choose_device(options["device"])
-    generator = MaskGenerator(
-        sam,
-        proposal_config(GeneratorConfig(points_per_side=points_per_side)),
-        device=str(device),
-        precision=precision_name(options["precision"], str(device)),
-    )
-    lines: list[list[str]] = []
-    found: list[FoundObjects] = []
-    for set_name, dataset in opened.items():
-        total = len(chosen_images(dataset, set_name, max_images))
-        of_set: list[FoundObjects] = []
-        made = evaluate_proposals(
-            dataset, set_name, generate=generator.generate, max_images=max_images
-        )
-        for part in bar(made, total, set_name):
-            of_set.extend(part)
-        for size, recall in average_recall(of_set).items():
-            numbers = [f"{recall.objects:,}", f"{recall.at_100:.3f}", f"{recall.at_1000:.3f}"]
-            lines.append([set_name, size, *numbers])
-        found.extend(of_set)
-    click.echo(layout(["set", "size", "objects", "AR@100", "AR@1000"], lines, markdown=markdown))
-    write(out, found)
+    from sa_engine.cli.evaluate.proposals import measure_proposals
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    measure_proposals(**options)
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(int(part) for part in text.split(","))
-        dataclasses.replace(PointsConfig(), counts=counts)
-    except ValueError as error:
-        raise UsageError(f"--points {text!r}: give rising numbers from 1, as 1,2,3,5,9") from error
-    return counts
+@command.command(
+    resumes=False,
+    epilog="An example:  sa-engine evaluate boxes out/lvis --detector out/detector.safetensors",
+)
+@set_options
+@click.option(
+    "--detector",
+    type=WEIGHTS,
+    help="A detector's file.  [default: the one that comes with the model, if there is one]",
+)
+@click.option(
+    "--points-per-side",
+    "--grid",
+    "grid",
+    type=click.IntRange(min=1),
+    help="Measure beside it the boxes of the masks that a grid of so many points a side gives; "
+    "the paper's has 32.",
+)
+@click.option(
+    "--nms-thresh",
+    type=click.FloatRange(0, 1),
+    default=0.6,
+    show_default=True,
+    help="Of two boxes with an IoU above this the one with the lower score goes.",
+)
+def boxes(**options: Any) -> None:
+    """Find boxes in every image and count how many of the known objects are among them.
+
+    Average recall over IoU 0.5 to 0.95 with the first 10, 100 and 1000 boxes of an image, average
+    precision at IoU 0.5, and both by size, as COCO counts them, all categories as one.
+    """
+    from sa_engine.cli.evaluate.boxes import measure_boxes
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    measure_boxes(**options)
 
 
-command.add_command(boxes)
-command.add_command(thresholds)
+@command.command(
+    resumes=False,
+    epilog="Example:  sa-engine evaluate thresholds bsds500/ --checkpoint mine.safetensors --write",
+)
+@set_options
+@click.option(
+    "--points-per-side",
+    "--grid",
+    "points_per_side",
+    default=32,
+    show_default=True,
+    help="Of the grid, as everything mode's.",
+)
+@click.option(
+    "--match-iou",
+    type=click.FloatRange(0.1, 1),
+    default=0.5,
+    show_default=True,
+    help="From this IoU with a known mask a mask is right.",
+)
+@click.option(
+    "--write",
+    "write_card",
+    is_flag=True,
+    help="Write the recommended thresholds into the card of the --checkpoint file.",
+)
+def thresholds(**options: Any) -> None:
+    """Find the thresholds of predicted IoU and stability that suit a model.
+
+    Makes all masks of the grid once, then tries every pair of thresholds on them; recommends the
+    best F-score (beta 0.5) of "is a known object" and "known objects found". Best on pictures whose
+    known masks leave nothing out, and that are not those of the evaluation.
+    """
+    from sa_engine.cli.evaluate.thresholds import find_thresholds
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    find_thresholds(**options)

@@ -1,16 +1,12 @@
 """What the subcommands of `sa-engine evaluate` share."""
 
 import dataclasses
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
-from tqdm import tqdm
-
-from sa_engine.cli.shared.options import all_of, model_options
-from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
+from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.folder.base import short_names
 from sa_engine.dataset.reader import Dataset
 from sa_engine.errors import UsageError
@@ -22,21 +18,6 @@ from sa_engine.model.sam import Sam
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 
 T = TypeVar("T")
-
-set_options = all_of(
-    click.argument("datasets", nargs=-1, required=True, type=PLACE),
-    model_options,
-    click.option(
-        "--image-size",
-        type=click.IntRange(min=16),
-        help="Side of the model's input, pixels.  [default: the weights' own]",
-    ),
-    click.option(
-        "--max-images", type=click.IntRange(min=1), help="Images of a set, evenly spaced."
-    ),
-    click.option("--out", type=LOCAL_PATH, help="Write a Parquet file, a row for each mask."),
-    click.option("--markdown", is_flag=True, help="Print Markdown tables."),
-)
 
 
 def open_sets(paths: Sequence[Path | str]) -> dict[str, Dataset]:
@@ -67,23 +48,19 @@ def load_model(options: dict[str, Any]) -> tuple[Sam, str]:
     return load_checkpoint(path, image_size=options["image_size"]), name
 
 
-def bar(parts: Iterable[T], total: int, title: str) -> Iterable[T]:
-    """The parts, with a bar of images while they are made; silent off a terminal."""
-    return tqdm(
-        parts,
-        total=total,
-        desc=title,
-        unit="img",
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )
+def bar(parts: Iterable[T], total: int, title: str) -> Iterator[T]:
+    """The parts, with a meter of images while they are made."""
+    with Meter(title, total=total) as meter:
+        for part in parts:
+            yield part
+            meter.step()
 
 
 def write(out: Path | None, rows: Sequence[Any]) -> None:
-    """Write a Parquet file and say so, if a file is wanted."""
+    """Write a Parquet or CSV file and say so, if a file is wanted."""
     if out is not None:
         write_rows(out, rows)
-        click.echo(f"\n{out}: {len(rows)} rows")
+        console().say(f"\n{out}: {count(len(rows), 'row')}")
 
 
 def change_card(checkpoint: Path, **changes: Any) -> None:
@@ -94,7 +71,7 @@ def change_card(checkpoint: Path, **changes: Any) -> None:
         )
     card = dataclasses.replace(read_card(checkpoint), **changes)
     save_checkpoint(load_checkpoint(checkpoint), checkpoint, card)
-    click.echo(f"{checkpoint}: card written")
+    console().say(f"{checkpoint}: card written")
 
 
 def precision_name(name: str, device: str) -> str:

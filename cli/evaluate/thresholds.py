@@ -4,8 +4,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.cli.evaluate.shared import (
@@ -14,9 +12,9 @@ from sa_engine.cli.evaluate.shared import (
     load_model,
     open_sets,
     precision_name,
-    set_options,
     write,
 )
+from sa_engine.cli.shared.console import console
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.points import chosen_images
 from sa_engine.evaluation.proposals import proposal_config
@@ -32,27 +30,7 @@ from sa_engine.model.checkpoint import read_card
 from sa_engine.model.device import choose_device
 
 
-@click.command(
-    epilog="Example:  sa-engine evaluate thresholds bsds500/ --checkpoint mine.safetensors --write"
-)
-@set_options
-@click.option(
-    "--points-per-side", default=32, show_default=True, help="Of the grid, as everything mode's."
-)
-@click.option(
-    "--match-iou",
-    type=click.FloatRange(0.1, 1),
-    default=0.5,
-    show_default=True,
-    help="From this IoU with a known mask a mask is right.",
-)
-@click.option(
-    "--write",
-    "write_card",
-    is_flag=True,
-    help="Write the recommended thresholds into the card of the --checkpoint file.",
-)
-def thresholds(
+def find_thresholds(
     datasets: tuple[Path | str, ...],
     points_per_side: int,
     match_iou: float,
@@ -62,12 +40,7 @@ def thresholds(
     markdown: bool,
     **options: Any,
 ) -> None:
-    """Find the thresholds of predicted IoU and stability that suit a model.
-
-    Makes all masks of the grid once, then tries every pair of thresholds on them; recommends the
-    best F-score (beta 0.5) of "is a known object" and "known objects found". Best on pictures whose
-    known masks leave nothing out, and that are not those of the evaluation.
-    """
+    """See `evaluate thresholds`."""
     checkpoint: Path | None = options["checkpoint"]
     if write_card and checkpoint is None:
         raise UsageError("--write needs --checkpoint: the file to write the thresholds to")
@@ -90,11 +63,12 @@ def thresholds(
         judged.extend(bar(made, total, name))
     played = play_through(judged, match_iou=match_iou, nms_iou=base.box_nms_thresh)
     best = recommend(played)
-    click.echo(layout(_HEAD, [_line(o) for o in _outline(played, best)], markdown=markdown))
-    click.echo(
+    console().say(layout(_HEAD, [_line(o) for o in _outline(played, best)], markdown=markdown))
+    console().say(
         f"\nrecommended: pred_iou_thresh {best.pred_iou_thresh}, "
         f"stability_score_thresh {best.stability_score_thresh}"
     )
+    console().result(best)
     write(out, played)
     if write_card and checkpoint is not None:
         _write(Path(checkpoint), best, list(opened), len(judged))

@@ -8,6 +8,7 @@ import click
 
 from sa_engine.automask.config import PRESETS, GeneratorConfig
 from sa_engine.automask.parity import MATCH_IOU
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
     images_option,
@@ -16,19 +17,15 @@ from sa_engine.cli.shared.options import (
     options_from,
     take,
 )
-from sa_engine.cli.shared.places import LOCAL_PATH
-from sa_engine.errors import UsageError
-from sa_engine.model.device import PRECISIONS
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
-from sa_engine.pipelines.compare import ComparisonRun, Side, run_comparison
-from sa_engine.report.parity_report import as_json, as_text
-
-SUFFIXES = (".json", ".md")
+from sa_engine.cli.shared.places import DEVICE, PRECISION, OutFile, refuse_existing
+from sa_engine.errors import ExitStatus, UsageError
+from sa_engine.model.bundled import DEFAULT_MODEL
 
 
 @click.command(
     "compare",
     cls=GroupedCommand,
+    resumes=False,
     epilog="Example:  sa-engine model compare --images photographs/ --precision fp32 bf16 "
     "--out parity.md --out parity.json",
 )
@@ -40,7 +37,7 @@ SUFFIXES = (".json", ".md")
     metavar="A B",
     default=("fp32", "auto"),
     show_default="fp32 auto",
-    type=click.Choice(PRECISIONS),
+    type=PRECISION,
     help="Two of auto, fp32, bf16 and fp16.",
 )
 @option(
@@ -50,6 +47,7 @@ SUFFIXES = (".json", ".md")
     metavar="A B",
     default=("auto", "auto"),
     show_default="auto auto",
+    type=DEVICE,
     help="Two of auto, cpu, cuda, cuda:N and mps.",
 )
 @option(
@@ -88,11 +86,12 @@ SUFFIXES = (".json", ".md")
     "--out",
     "targets",
     group="Run",
-    type=LOCAL_PATH,
+    type=OutFile(".json", ".md"),
     multiple=True,
     help="Also write the report here: .md the table, .json every pair of masks and every mask that "
     "only one has. May be given twice.",
 )
+@click.option("--force", is_flag=True, help="Replace the files of --out if they are there.")
 def command(
     images: str,
     precision: tuple[str, str],
@@ -102,6 +101,7 @@ def command(
     preset: str,
     limit: int | None,
     targets: tuple[Path, ...],
+    force: bool,
     **options: Any,
 ) -> int:
     """Make all masks of some images twice, A and B, and report how they agree.
@@ -112,14 +112,16 @@ def command(
 
     Exit status: 0 done; 2 usage; 3 done, but some images could not be read.
     """
+    # Here, so that --help does not wait for torch.
+    from sa_engine.model.weights import find_model
+    from sa_engine.pipelines.compare import ComparisonRun, Side, run_comparison
+    from sa_engine.report.parity_report import as_json, as_text
+
     if len(models) > 2:
         raise UsageError(f"--model was given {len(models)} times; give it once, or twice: A and B")
     for target in targets:
-        if target.suffix not in SUFFIXES:
-            raise UsageError(f"--out {target}: the name must end in {' or '.join(SUFFIXES)}")
-        if not target.resolve().parent.is_dir():
-            raise UsageError(f"there is no folder {target.resolve().parent} to write to")
-    files = [_weights(name) for name in models or (DEFAULT_MODEL,)]
+        refuse_existing(target, force=force)
+    files = [find_model(name) for name in models or (DEFAULT_MODEL,)]
     first, second = (
         Side(checkpoint=files[i % len(files)], device=device[i], precision=precision[i])
         for i in range(2)
@@ -135,18 +137,14 @@ def command(
             limit=limit,
             match_iou=match_iou,
         ),
-        progress=lambda done: click.echo(f"{done.source}: done", err=True),
+        progress=lambda done: console().note(f"{done.source}: done"),
     )
     for target in targets:
         if target.suffix == ".json":
             target.write_text(json.dumps(as_json(comparison), indent=1) + "\n", encoding="utf-8")
         else:
             target.write_text(as_text(comparison, markdown=True), encoding="utf-8")
-    click.echo(as_text(comparison), nl=False)
-    return 3 if comparison.failures else 0
-
-
-def _weights(model: str) -> Path:
-    """A file, or the file of a bundled model's name."""
-    path = Path(model)
-    return path if path.exists() or path.suffix else bundled_model(model)
+    for line in as_text(comparison).splitlines():
+        console().say(line)
+    console().result(as_json(comparison))
+    return ExitStatus.SOME_FAILED if comparison.failures else ExitStatus.DONE

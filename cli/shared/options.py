@@ -8,35 +8,19 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from sa_engine.cli.shared.places import PLACE, WEIGHTS
+from sa_engine.cli.shared.command import CommandGroup, GroupedCommand, GroupedOption
+from sa_engine.cli.shared.places import DEVICE, PLACE, PRECISION, WEIGHTS
+from sa_engine.model.bundled import DEFAULT_MODEL, bundled_card
+
+__all__ = ["CommandGroup", "GroupedCommand", "GroupedOption"]
+
+ALIASES = {"min_mask_area": ("--min-area",), "points_per_side": ("--grid",)}
+"""One name for one thing: what other commands call a field of a configuration."""
+
+OF_THE_MODEL = frozenset({"pred_iou_thresh", "stability_score_thresh"})
+"""Fields whose default is what the model's card recommends."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class GroupedOption(click.Option):
-    """An option that is shown under a heading of the command's help."""
-
-    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
-        self.group = group
-        super().__init__(*args, **kwargs)
-
-
-class GroupedCommand(click.Command):
-    """A command whose help lists options under the headings that they name."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if not isinstance(parameter, click.Option):
-                continue
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                group = parameter.group if isinstance(parameter, GroupedOption) else "Options"
-                sections.setdefault(group, []).append(record)
-        plain = sections.pop("Options", [])
-        for title, records in [*sections.items(), ("Options", plain)]:
-            with formatter.section(title):
-                formatter.write_dl(records)
 
 
 def option(*names: str, group: str, **settings: Any) -> Callable[[F], F]:
@@ -61,7 +45,8 @@ model_options = all_of(
         "model",
         group="Model",
         metavar="NAME",
-        help="A model that comes with the engine (`sa-engine model list`).  [default: vit_t]",
+        help="A model that comes with the engine (`sa-engine model list`).  "
+        f"[default: {DEFAULT_MODEL}]",
     ),
     option(
         "--checkpoint",
@@ -72,15 +57,16 @@ model_options = all_of(
     option(
         "--device",
         group="Model",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        type=DEVICE,
         default="auto",
         show_default=True,
-        help="Where the model runs; auto takes a GPU when there is one.",
+        help="Where the model runs: auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is "
+        "one.",
     ),
     option(
         "--precision",
         group="Model",
-        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        type=PRECISION,
         default="auto",
         show_default=True,
         help="Arithmetic of the model; auto takes the fastest that the hardware has.",
@@ -232,12 +218,25 @@ def _option_from(field: Field[Any], text: str, group: str) -> Callable[[F], F]:
         shown = f"  [default: {value}]"
     return option(
         "--" + field.name.replace("_", "-"),
+        *ALIASES.get(field.name, ()),
         field.name,
         group=group,
         type=_kind(field),
         default=None,
         help=text[:1].upper() + text[1:] + shown,
+        help_default=_of_the_model(field.name) if field.name in OF_THE_MODEL else None,
     )
+
+
+def _of_the_model(name: str) -> Callable[[], str]:
+    """The text of a default that is the model's own."""
+
+    def text() -> str:
+        card = bundled_card()
+        known = "" if card is None else f": {getattr(card, name):g} for {card.name}"
+        return f"the model's own{known}"
+
+    return text
 
 
 def _kind(field: Field[Any]) -> Any:

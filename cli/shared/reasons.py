@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
+from sa_engine.cli.shared.console import console
 from sa_engine.formats.reasons import EXPLANATIONS
 
 _TEXTS = {reason.value: text for reason, text in EXPLANATIONS.items()}
@@ -21,8 +20,8 @@ def say_reasons(
     if not tally:
         return
     total = sum(entry["count"] for entry in tally.values())
-    click.echo(f"{title}: {total} {noun if total == 1 else plural or noun + 's'}")
+    console().say(f"{title}: {total} {noun if total == 1 else plural or noun + 's'}")
     for reason, entry in sorted(tally.items(), key=lambda item: (-item[1]["count"], item[0])):
         example = entry["examples"][0] if entry["examples"] else ""
         named = f" (such as {example})" if example else ""
-        click.echo(f"  {entry['count']} {reason}: {_TEXTS.get(reason, '')}{named}")
+        console().say(f"  {entry['count']} {reason}: {_TEXTS.get(reason, '')}{named}")

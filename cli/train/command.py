@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.shared.command import SETTINGS, CommandGroup
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
     all_of,
@@ -12,7 +14,7 @@ from sa_engine.cli.shared.options import (
     options_from,
     take,
 )
-from sa_engine.cli.shared.places import LOCAL_PATH, WEIGHTS
+from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.cli.train.align import align
@@ -29,6 +31,9 @@ from sa_engine.training.sam.losses import LossWeights
 from sa_engine.training.sam.recipes import RECIPES
 from sa_engine.training.sam.rounds import RoundsConfig
 
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+"""What training calls the precisions of the command line."""
+
 _PARTS = {
     "train": (TrainConfig, "Run"),
     "prompts": (PromptConfig, "Prompts"),
@@ -39,7 +44,7 @@ _PARTS = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings=SETTINGS)
 def command() -> None:
     """Train the engine's models on datasets."""
 
@@ -49,7 +54,9 @@ def command() -> None:
     epilog="Several processes:  torchrun --nproc-per-node 2 -m sa_engine train sam ...",
 )
 @data_options
-@click.option("--out", required=True, type=LOCAL_PATH, help="The weights file to write.")
+@click.option(
+    "--out", required=True, type=OutFile(), help="The weights file to write, .safetensors."
+)
 @click.option(
     "--init",
     type=WEIGHTS,
@@ -65,11 +72,11 @@ def command() -> None:
 @click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
-    default="paper",
+    default="finetune",
     show_default=True,
-    help="Where all other values come from: the paper's training, training from random weights, "
-    "training on from a model with few masks of one domain, or the paper's model for automatic "
-    "generation.",
+    help="Where all other values come from. finetune: training on from a model with few masks of "
+    "one domain; scratch: from random weights; paper: the published training; "
+    "the others see README.",
 )
 @click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
 @click.option(
@@ -85,8 +92,8 @@ def command() -> None:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    help="Arithmetic; bfloat16 where the hardware has it.  [default: float32]",
+    type=click.Choice(list(PRECISIONS)),
+    help="Arithmetic; bf16 where the hardware has it.  [default: fp32]",
 )
 @click.option(
     "--freeze-encoder",
@@ -103,10 +110,10 @@ def command() -> None:
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=DEVICE,
     default="auto",
     show_default=True,
-    help="Where the model trains; auto takes a GPU when there is one.",
+    help="Where the model trains: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.",
 )
 @click.option(
     "--data-workers",
@@ -132,7 +139,7 @@ def sam(
     The same command again goes on with a run that was stopped.
 
     \b
-    sa-engine train sam --data out/manual --recipe finetune --out out/model.safetensors
+    sa-engine train sam --data out/manual --out out/model.safetensors
     """
     changes = {
         part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}
@@ -141,7 +148,7 @@ def sam(
     if arch is not None:
         changes["train"]["variant"] = arch
     if precision is not None:
-        changes["train"]["precision"] = precision
+        changes["train"]["precision"] = PRECISIONS[precision]
     if freeze_encoder:
         changes["train"]["freeze_encoder"] = True
     if compile_model:
@@ -156,11 +163,12 @@ def sam(
     )
     card = retrain(request, report=bar.report)
     note = "" if bar.has_begun else "finished before and left as it is; "
-    click.echo(
+    console().say(
         f"{request.out}: {note}{card.variant} at {card.image_size} px, "
         f"training IoU {card.results.get('training_first_own_iou', 0):.3f} own, "
         f"{card.results.get('training_first_best_iou', 0):.3f} best of 3"
     )
+    console().result({"out": request.out, "finished_before": not bar.has_begun, "card": card})
 
 
 command.add_command(align)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
     all_of,
@@ -13,7 +14,7 @@ from sa_engine.cli.shared.options import (
     options_from,
     take,
 )
-from sa_engine.cli.shared.places import LOCAL_PATH, WEIGHTS
+from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.detection.config import DetectorConfig
@@ -41,7 +42,7 @@ _PARTS = {
     "--out out/detector.safetensors",
 )
 @data_options
-@click.option("--out", required=True, type=LOCAL_PATH, help="The detector's file to write.")
+@click.option("--out", required=True, type=OutFile(), help="The detector's file to write.")
 @click.option(
     "--init",
     type=WEIGHTS,
@@ -64,10 +65,10 @@ _PARTS = {
 @option(
     "--device",
     group="Model",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=DEVICE,
     default="auto",
     show_default=True,
-    help="Where the detector trains; auto takes a GPU when there is one.",
+    help="Where the detector trains: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.",
 )
 @click.option(
     "--data-workers",
@@ -96,8 +97,9 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
     )
     card = retrain_detector(request, report=bar.report)
     note = "" if bar.has_begun else "finished before and left as it is; "
-    click.echo(
+    console().say(
         f"{request.out}: {note}a detector for {card.model} ({card.variant} at "
         f"{card.image_size} px, encoder {card.encoder_sha256[:12]}), "
         f"training box IoU {card.results.get('training_box_iou', 0):.3f}"
     )
+    console().result({"out": request.out, "finished_before": not bar.has_begun, "card": card})

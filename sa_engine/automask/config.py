@@ -21,14 +21,11 @@ PointGrid = tuple[tuple[float, float], ...]
 class GeneratorConfig:
     """Parameters of the mask generator.
 
-    points_per_side: points along each side of the grid over the whole image, >= 1; None to give
-        `point_grids` instead.
-    points_per_batch: prompts that go through the decoder together, >= 1; None picks what suits the
-        device. It changes speed and memory only.
-    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all; by
-        default what the model's card recommends.
-    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all; by
-        default what the model's card recommends.
+    points_per_side: points along each side of the grid over the whole image, >= 1.
+    points_per_batch: prompts that go through the decoder together, >= 1; by default what suits
+        the device. It changes speed and memory only.
+    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all.
+    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all.
     stability_score_offset: how far the logits' threshold moves, each way, to measure it; > 0.
     box_nms_thresh: within a crop, of two masks whose boxes have an IoU above this the one with the
         lower predicted IoU goes, [0, 1]; 1 keeps all.
@@ -37,19 +34,25 @@ class GeneratorConfig:
     crop_overlap_ratio: overlap of neighbouring crops of the first layer as a share of the image's
         shorter side, [0, 1); it halves with each layer.
     crop_n_points_downscale_factor: each layer has this many times fewer points a side, >= 1.
-    point_grids: explicit points, one grid per layer including the whole image; None for even grids.
+    point_grids: explicit points, one grid per layer including the whole image, instead
+        of the even grids of `points_per_side`, which is None then.
     min_mask_region_area: holes and separate pieces of fewer pixels are removed, >= 0; 0 leaves all.
     small_masks: what becomes of a mask all of whose pieces are that small; the published generator
         keeps its largest piece, the paper drops it.
     max_mask_area_ratio: masks that cover at least this share of the whole image go, (0, 1];
         1 keeps all. The paper has 0.95.
     min_mask_area: masks of fewer pixels (of the full image) are dropped, >= 0.
-    max_mask_area: masks of more pixels (of the full image) are dropped, >= 1; None for no limit.
+    max_mask_area: masks of more pixels (of the full image) are dropped, >= 1; without it there
+        is no limit.
     mask_nms_thresh: finally, of two masks that overlap by more than this themselves (not only their
-        boxes) the one with the lower predicted IoU goes, (0, 1]; None for no such step.
+        boxes) the one with the lower predicted IoU goes, (0, 1]; without it there
+        is no such step.
     mask_nms_overlap: how that overlap is measured, IoU or containment.
-    crops_per_batch: crops that go through the image encoder together, >= 1; None picks what suits
-        the device. It changes speed and memory only.
+    crops_per_batch: crops that go through the image encoder together, >= 1; by default what
+        suits the device. It changes speed and memory only.
+
+    pred_iou_thresh and stability_score_thresh are those that the model's card recommends unless
+    they are given.
 
     Raises UsageError, naming the parameter, for a value outside its range.
     """

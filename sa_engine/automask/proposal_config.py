@@ -17,10 +17,8 @@ class ProposalConfig:
     box_nms_thresh: of two boxes with an IoU above this the one with the lower score goes, [0, 1];
         1 keeps all.
     max_boxes: at most so many boxes of an image prompt, the best ones, >= 1.
-    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all; by
-        default what the model's card recommends.
-    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all; by
-        default what the model's card recommends.
+    pred_iou_thresh: masks stay if the model predicts an IoU above this, [0, 1]; 0 keeps all.
+    stability_score_thresh: masks stay if their stability is at least this, [0, 1]; 0 keeps all.
     stability_score_offset: how far the logits' threshold moves, each way, to measure it; > 0.
     box_fit_thresh: masks stay if their own box has at least this IoU with the box that prompted
         them, [0, 1]; 0 keeps all. A mask that leaves its box is of something else.
@@ -36,6 +34,9 @@ class ProposalConfig:
         there already, [0, 1]; 1 keeps all, so that parts of it may be proposed.
     existing_box_thresh: boxes do not prompt if their IoU with the box of a mask that is there
         already is above this, [0, 1]; 1 lets all prompt.
+
+    pred_iou_thresh and stability_score_thresh are those that the model's card recommends unless
+    they are given.
 
     Raises UsageError, naming the parameter, for a value outside its range.
     """

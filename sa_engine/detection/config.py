@@ -10,7 +10,7 @@ class DetectorConfig:
     channels: width of the pyramid and the head, a multiple of 8.
     head_layers: convolutions of the head, >= 1.
     finest_stride: pixels of the model's input between neighbouring places of the finest map: 4, 8
-        or 16. None takes 4 for inputs of up to 512 pixels, else 8.
+        or 16. By default 4 for inputs of up to 512 pixels, else 8.
     """
 
     channels: int = 96

@@ -7,21 +7,41 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
+
+from sa_engine.errors import UsageError
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Write dataclass records of one kind as Parquet, one column a field; replaces the file whole.
+    """Write dataclass records of one kind, one column a field; replaces the file whole.
 
-    rows: at least one.
+    path: its suffix tells the format, .csv or else Parquet. rows: at least one.
+    Raises UsageError if the file cannot be written.
     """
     names = [f.name for f in dataclasses.fields(rows[0])]
     columns = {name: [getattr(row, name) for row in rows] for name in names}
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    write = csv.write_csv if path.suffix.lower() == ".csv" else pq.write_table
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(pa.table(columns), temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_rows(path: Path, kind: type) -> list[Any]:
-    """Read what `write_rows` wrote, as records of `kind`."""
-    return [kind(**row) for row in pq.read_table(path).to_pylist()]
+    """Read what `write_rows` wrote as Parquet, as records of `kind`.
+
+    Raises UsageError for another file.
+    """
+    try:
+        return [kind(**row) for row in pq.read_table(path).to_pylist()]
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a table of {kind.__name__.lower()}s: give a Parquet file that "
+            "`sa-engine evaluate points --out` wrote"
+        ) from error

@@ -8,6 +8,9 @@ from typing import Any
 from sa_engine.errors import CheckpointError
 from sa_engine.version import __version__
 
+CARD_KEY = "sa_engine_card"
+"""Of the metadata entry of a weights file that holds the card."""
+
 PRED_IOU_THRESH = 0.88
 STABILITY_SCORE_THRESH = 0.95
 MOST_IMAGE_SIZE = 8192

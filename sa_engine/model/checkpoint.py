@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sa_engine.errors import CheckpointError, UsageError
-from sa_engine.model.card import MOST_IMAGE_SIZE, ModelCard
+from sa_engine.model.card import CARD_KEY, MOST_IMAGE_SIZE, ModelCard
 from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
 from sa_engine.model.foreign import read_foreign, what_else
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import IMAGE_SIZE, VARIANTS, VIT_SIZES, build_sam
 
-CARD_KEY = "sa_engine_card"
 SHOWN = 4
 """Tensors named per kind of disagreement in an error; the rest are counted."""
 

@@ -8,15 +8,22 @@ import torch
 
 from sa_engine.dataset.folder.local_copy import local_copy
 from sa_engine.errors import UsageError
+from sa_engine.model.bundled import DEFAULT_MODEL, DETECTOR_ENDING, WEIGHTS_DIR
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.sam import Sam
 
-DEFAULT_MODEL = "vit_t"
-WEIGHTS_DIR = Path(__file__).parent / "weights"
-DETECTOR_ENDING = "-detector.safetensors"
-"""Of the file beside a model's, in which its box detector is."""
+__all__ = [
+    "DEFAULT_MODEL",
+    "DETECTOR_ENDING",
+    "WEIGHTS_DIR",
+    "BundledModel",
+    "bundled_model",
+    "find_model",
+    "list_models",
+    "load_model",
+]
 
 
 @dataclass(frozen=True, slots=True)

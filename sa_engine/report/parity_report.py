@@ -27,8 +27,12 @@ def as_text(comparison: Comparison, *, markdown: bool = False) -> str:
     ]
     page = ["# Parity", "", *(f"* {line}" for line in text)] if markdown else text
     page += ["", layout(HEAD, lines, markdown=markdown), ""]
-    share = 100 * comparison.summary.matched_share
-    page.append(f"B has {share:.2f} % of A's masks.{_times(comparison.images)}")
+    summary = comparison.summary
+    if summary.masks_first:
+        page.append(f"B has {100 * summary.matched_share:.2f} % of A's masks.")
+    else:
+        page.append("A has no mask in these images, so nothing was compared: lower the thresholds.")
+    page[-1] += _times(comparison.images)
     if comparison.first == comparison.second:
         page.append("A and B are the same: this is a run twice over.")
     page += [f"not read: {name}: {error}" for name, error in comparison.failures]

@@ -147,7 +147,7 @@ def test_damaged_shards_are_made_anew_with_the_right_model_alone(
     assert changed <= {"sa_000001_stats.json"}  # the time that it took
     damage()
     done = sa_engine(*options(photographs, out, small_model), "--repair")
-    assert (done.returncode, "1 damaged shards made anew" in done.stdout) == (3, True)
+    assert (done.returncode, "1 damaged shard made again" in done.stdout) == (3, True)
     assert sa_engine("verify", out).returncode == 0
 
 

@@ -65,7 +65,7 @@ def test_repairs_and_losses_are_said(sa_engine: Run, tmp_path: Path, coco: Path)
     done = sa_engine("import", "instances.json", "--out", "dataset", "--format", "coco")
 
     # An image is missing: that is said by the exit status, too.
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == 5, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("found coco in ")
     assert lines[2:] == [
@@ -148,7 +148,7 @@ def test_damage_is_listed(sa_engine: Run, tmp_path: Path, coco: Path) -> None:
     done = sa_engine("verify", "dataset")
     assert done.returncode == 1
     assert "sa_000000.tar: checksum:" in done.stdout
-    assert "problems in shards 0" in done.stderr
+    assert "1 problem in shards 0" in done.stderr
 
 
 def test_several_people_in_label_studio(sa_engine: Run, tmp_path: Path) -> None:

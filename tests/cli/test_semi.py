@@ -63,7 +63,7 @@ def test_train_evaluate_propose(
         "semi", "--images", photograph.parent, "--detector", detector, "--out", out,
         "--box-score-thresh", "0", "--max-boxes", "5", "--box-fit-thresh", "0",
     )  # fmt: skip
-    assert f"{out}: 1 images, " in told
+    assert f"{out}: 1 image, " in told
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["stage"], manifest["options"]["max-boxes"]) == ("semi-automatic", 5)
 

@@ -20,7 +20,7 @@ def test_it_says_what_it_wrote(sa_engine: Run, tmp_path: Path) -> None:
         shards=1,
     )
     shown = sa_engine("show", "data", "--out", "pictures")
-    said = "1 images, 1 masks; 1 images failed; the rest is still being made"
+    said = "1 image, 1 mask; 1 image failed; the rest is still being made"
     assert shown.stdout == f"pictures/index.html: {said}\n"
     both = sa_engine("show", "data", "data", "--out", "pictures")
     assert "2 masks, 1 of the first have a counterpart in the second" in both.stdout

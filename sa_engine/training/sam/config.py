@@ -29,7 +29,7 @@ class OptimConfig:
     """The optimizer and its schedule; defaults are the paper's (appendix A, "Training recipe").
 
     optimizer: "adamw", or "muon", which gains more a step from random weights, at a cost of its own
-        that small batches feel (see `muon`).
+        that small batches feel.
     lr: peak learning rate, > 0.
     betas: decay of AdamW's two moments.
     weight_decay: a step's decay as a share of its learning rate, >= 0.
@@ -99,7 +99,7 @@ class TrainConfig:
     max_minutes: stop after so many minutes, though there are steps left, > 0; the schedule then
         runs to its end in that time, whatever speed the machine has. None for no limit.
     batch_images: pictures in a step, over all processes.
-    micro_batch: pictures that go through the model at once in one process; None for all of them.
+    micro_batch: pictures that go through the model at once in one process; by default all of them.
     seed: everything random follows from it.
     drop_path: stochastic depth of the encoder, [0, 1).
     freeze_encoder: train the prompt encoder and the mask decoder alone: less work a step, and what

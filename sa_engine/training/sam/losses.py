@@ -19,7 +19,7 @@ class LossWeights:
     iou: squared error of the predicted IoU, weight >= 0.
     all_iou: predict the IoU of every mask that came out, not only of the best one.
     similarity: mask losses of a helper head that sees only the picture, weight >= 0; from random
-        weights it keeps the encoder from falling silent (see `similarity`).
+        weights it keeps the encoder from falling silent.
     """
 
     focal: float = 20.0

@@ -69,7 +69,7 @@ def test_a_run_twice_over_is_the_same(sa_engine: Run, small_model: Path, picture
         (["--model", "a", "--model", "b", "--model", "c"], "--model was given 3 times"),
         (["--out", "parity.txt"], "must end in .json or .md"),
         (["--match-iou", "0"], "match_iou is 0.0"),
-        (["--device", "cpu", "tpu"], "unknown device 'tpu'"),
+        (["--device", "cpu", "tpu"], "'tpu' is not one of auto, cpu"),
     ],
 )
 def test_mistakes_are_said(
