@@ -4,12 +4,13 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sa_engine.dataset.coco_dict import coco_dict
 from sa_engine.dataset.folder.base import Folder, explain_read, open_folder
 from sa_engine.dataset.folder.sealed import canonical
 from sa_engine.dataset.images import reading
@@ -25,6 +26,9 @@ from sa_engine.dataset.shards.stats import (
 )
 from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.errors import DamagedError, DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from sa_engine.dataset.torch_samples import TorchDataset
 
 _SHARDS_HELD = 32
 _ROWS_AT_ONCE = 16
@@ -82,6 +86,23 @@ class Dataset:
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return self.images()
+
+    def __getitems__(self, positions: Sequence[int]) -> list[ImageRecord]:
+        """Several records. A torch `DataLoader` asks so; its batches are lists of records."""
+        from sa_engine.dataset.torch_samples import collate_as_list
+
+        collate_as_list()
+        return [self[position] for position in positions]
+
+    def to_torch(self) -> "TorchDataset":
+        """The images that went through as tensors, for a torch `DataLoader`."""
+        from sa_engine.dataset.torch_samples import TorchDataset
+
+        return TorchDataset(self)
+
+    def to_coco(self) -> dict[str, Any]:
+        """The whole dataset as a COCO dictionary of images, annotations and categories."""
+        return coco_dict(self)
 
     def record(self, image_id: int) -> ImageRecord:
         """The record of an image id. UsageError if it is not in a complete shard."""
