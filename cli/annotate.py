@@ -11,6 +11,7 @@ import click
 
 from sa_engine.annotate.guard import LOOPBACK
 from sa_engine.annotate.order import Order
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
     keeping_options,
@@ -19,7 +20,8 @@ from sa_engine.cli.shared.options import (
     take,
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
-from sa_engine.cli.shared.progress import RunBar, report_run
+from sa_engine.cli.shared.progress import RunBar
+from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.dataset.folder.object_store import is_url
 from sa_engine.errors import UsageError
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
@@ -207,8 +209,8 @@ def command(
     with RunBar("import") as bar:
         summary = run_annotate(run, announce=announce, say=line.say, progress=bar)
     line.end()
-    status = report_run(summary.run)
-    click.echo(f"Look at it with: sa-engine show {place} --out {place}-pictures")
+    status = report_run(summary.run, beside={})
+    console().say(f"Look at it with: sa-engine show {place} --out {place}-pictures")
     return status
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import GroupedCommand, all_of, option_names, options_from, take
-from sa_engine.cli.shared.places import LOCAL_PATH, WEIGHTS
+from sa_engine.cli.shared.places import DEVICE, TRAINING_PRECISIONS, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.errors import UsageError
 from sa_engine.model.device import choose_device
@@ -27,7 +28,7 @@ from sa_engine.training.sam.align import align as fit
     help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images; "
     "or the URL of any of these. They need no masks.",
 )
-@click.option("--out", required=True, type=LOCAL_PATH, help="The weights file to write.")
+@click.option("--out", required=True, type=OutFile(), help="The weights file to write.")
 @click.option(
     "--arch",
     "variant",
@@ -45,17 +46,17 @@ from sa_engine.training.sam.align import align as fit
 @click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default=AlignConfig().precision,
+    type=click.Choice(list(TRAINING_PRECISIONS)),
+    default="fp32",
     show_default=True,
-    help="Arithmetic; bfloat16 where the hardware has it.",
+    help="Arithmetic; bf16 where the hardware has it.",
 )
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=DEVICE,
     default="auto",
     show_default=True,
-    help="Where it is fitted; auto takes a GPU when there is one.",
+    help="Where it is fitted: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.",
 )
 @all_of(options_from(AlignConfig, "Run"))
 def align(
@@ -71,6 +72,7 @@ def align(
     It needs photographs and no masks, and minutes. `sa-engine train sam --init` goes on from there:
     a decoder that meets an encoder it does not know would forget what masks are.
     """
+    options["precision"] = TRAINING_PRECISIONS[options["precision"]]
     given = take(options, option_names(AlignConfig)) | options
     try:
         config = AlignConfig(**{k: v for k, v in given.items() if v is not None})
@@ -86,7 +88,8 @@ def align(
     )
     bar = StepBar[AlignReport]("align", config.steps, lambda r: f"error {r.error:.3f}")
     card = fit(request, report=bar.report)
-    click.echo(
+    console().say(
         f"{out}: {card.variant} at {card.image_size} px, "
         f"{card.results['embedding_error']:.3f} of the embedding's variance left"
     )
+    console().result({"out": out, "card": card})

@@ -14,7 +14,7 @@ from sa_engine.cli.shared.options import (
     options_from,
     take,
 )
-from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
+from sa_engine.cli.shared.places import DEVICE, TRAINING_PRECISIONS, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.cli.train.align import align
@@ -30,9 +30,6 @@ from sa_engine.training.sam.config import OptimConfig, TrainConfig
 from sa_engine.training.sam.losses import LossWeights
 from sa_engine.training.sam.recipes import RECIPES
 from sa_engine.training.sam.rounds import RoundsConfig
-
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
-"""What training calls the precisions of the command line."""
 
 _PARTS = {
     "train": (TrainConfig, "Run"),
@@ -92,7 +89,7 @@ def command() -> None:
 )
 @click.option(
     "--precision",
-    type=click.Choice(list(PRECISIONS)),
+    type=click.Choice(list(TRAINING_PRECISIONS)),
     help="Arithmetic; bf16 where the hardware has it.  [default: fp32]",
 )
 @click.option(
@@ -148,7 +145,7 @@ def sam(
     if arch is not None:
         changes["train"]["variant"] = arch
     if precision is not None:
-        changes["train"]["precision"] = PRECISIONS[precision]
+        changes["train"]["precision"] = TRAINING_PRECISIONS[precision]
     if freeze_encoder:
         changes["train"]["freeze_encoder"] = True
     if compile_model:
