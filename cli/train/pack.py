@@ -1,15 +1,15 @@
 """`sa-engine train pack`: datasets as one file for a machine that trains."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import GroupedCommand, all_of, option_names, options_from, take
-from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
-from sa_engine.cli.shared.progress import PARTIAL
+from sa_engine.cli.shared.places import PLACE, OutFile
+from sa_engine.cli.shared.progress import count
 from sa_engine.cli.shared.weights import parse_weights
-from sa_engine.errors import UsageError
+from sa_engine.errors import ExitStatus, UsageError
 from sa_engine.training.data.pack import PackConfig, write_pack
 from sa_engine.training.data.sets import open_sets
 
@@ -20,7 +20,7 @@ from sa_engine.training.data.sets import open_sets
     "--weight coco=40 --out train.pack",
 )
 @click.argument("data", nargs=-1, required=True, type=PLACE)
-@click.option("--out", required=True, type=LOCAL_PATH, help="The pack to write.")
+@click.option("--out", required=True, type=OutFile(), help="The pack to write.")
 @click.option(
     "--weight",
     "weight",
@@ -30,7 +30,7 @@ from sa_engine.training.data.sets import open_sets
     "otherwise, as coco=20.",
 )
 @all_of(options_from(PackConfig, "Images"))
-def pack(data: tuple[Path | str, ...], out: Path, weight: tuple[str, ...], **options: int) -> None:
+def pack(data: tuple[Path | str, ...], out: Path, weight: tuple[str, ...], **options: int) -> int:
     """Write DATA, datasets or other packs, as one file that `train` takes as it takes them.
 
     Images are encoded anew as WebP; the file is a tenth of the datasets or less, and a training
@@ -45,9 +45,10 @@ def pack(data: tuple[Path | str, ...], out: Path, weight: tuple[str, ...], **opt
     stages = {stage.value: number for stage, number in opened.stages.items()}
     summary = write_pack(opened.sets, out, config=config, weights={**opened.weights, **stages})
     for name, images in summary.images.items():
-        click.echo(f"{name}: {images} images, {summary.masks[name]} masks")
-    click.echo(f"{out}: {summary.num_bytes / 2**20:.1f} MiB")
+        masks = count(summary.masks[name], "mask")
+        console().say(f"{name}: {count(images, 'image')}, {masks}")
+    console().say(f"{out}: {summary.num_bytes / 2**20:.1f} MiB")
+    console().result({"out": out, "summary": summary})
     for source, reason in summary.failures:
         click.echo(f"  failed: {source}: {reason}", err=True)
-    if summary.failures:
-        sys.exit(PARTIAL)
+    return ExitStatus.SOME_FAILED if summary.failures else ExitStatus.DONE
