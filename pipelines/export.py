@@ -16,13 +16,17 @@ from sa_engine.formats.writers.base_writer import (
     ExportedImage,
     Filter,
     Names,
-    Survey,
     Writer,
-    survey_of,
+    boxes_of,
 )
 from sa_engine.formats.writers.coco_instances import CocoWriter
-from sa_engine.formats.writers.image_files import LabelmeWriter, MapWriter, Sa1bWriter, YoloWriter
-from sa_engine.formats.writers.tools import CvatWriter, LabelStudioWriter
+from sa_engine.formats.writers.cvat import CvatWriter
+from sa_engine.formats.writers.label_studio import LabelStudioWriter
+from sa_engine.formats.writers.labelme import LabelmeWriter
+from sa_engine.formats.writers.maps import MapWriter
+from sa_engine.formats.writers.sa1b import Sa1bWriter
+from sa_engine.formats.writers.survey import Survey, survey_of
+from sa_engine.formats.writers.yolo import YoloWriter
 from sa_engine.pipelines.stages.import_report import read_report
 
 
@@ -119,6 +123,7 @@ def _write(
     survey = survey_of(
         map(run.filter.apply, dataset.images(status=ImageStatus.OK)),
         _source_categories(dataset),
+        _about(dataset),
     )
     writer: Writer
     if run.format is OutFormat.COCO:
@@ -139,6 +144,8 @@ def _write(
         if progress is not None:
             progress(position, len(dataset))
     writer.finish()
+    if survey.about and run.format is not OutFormat.COCO:
+        losses.add(Note(Lossy.NO_ABOUT, ", ".join(sorted(survey.about)), of_images=True))
     return ExportSummary(num_images, num_masks, left_out, losses)
 
 
@@ -150,8 +157,18 @@ def _exported(run: ExportRun, dataset: Dataset, record: ImageRecord, names: Name
         record=run.filter.apply(record),
         name=names.of(record),
         mask_ids=tuple(record.mask_id(place) for place in kept),
+        boxes=tuple(filter(run.filter.passes_box, boxes_of(record))),
         load=(lambda: dataset.read_image_bytes(record)) if has_image else None,
     )
+
+
+def _about(dataset: Dataset) -> Mapping[str, Any]:
+    """What the source said of itself; nothing if that is what an export of ours says."""
+    report = read_report(dataset.folder) or {}
+    about = report.get("about")
+    kept = about if isinstance(about, dict) else {}
+    is_ours = kept.get("info") == {"description": "exported by sa-engine"}
+    return {key: value for key, value in kept.items() if not (is_ours and key == "info")}
 
 
 def _source_categories(dataset: Dataset) -> list[Mapping[str, Any]]:

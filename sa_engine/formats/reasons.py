@@ -65,6 +65,7 @@ class Beside(StrEnum):
     CAPTIONS = "captions"
     KEY_POINTS = "key-points"
     FILES = "files-passed-over"
+    ANSWERED = "proposals-answered"
 
 
 class Lossy(StrEnum):
@@ -77,6 +78,10 @@ class Lossy(StrEnum):
     NO_CATEGORY = "category-left-out"
     CATEGORY_ADDED = "category-added"
     NO_DETAILS = "details-left-out"
+    NO_IMAGE_DETAILS = "image-details-left-out"
+    NO_BOX = "box-left-out"
+    NO_ABOUT = "source-notes-left-out"
+    SAME_NAME = "categories-of-one-name-joined"
     IMAGE_FAILED = "image-left-out"
 
 
@@ -125,15 +130,20 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Beside.TAGS: "of whole images, kept as their attributes",
     Beside.CAPTIONS: "of whole images, kept as their attributes",
     Beside.KEY_POINTS: "kept as attributes of their masks, boxes or images",
+    Beside.ANSWERED: "people have answered them: the answers are what was read",
     Beside.FILES: "of the same images as the instances: captions, key points or panoptic maps",
     Loss.SKIPPED: "the annotator skipped the image",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
-    Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts without width",
+    Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts, which tools draw a pixel wide",
     Lossy.OVERLAPPED: "one object a pixel: pixels that a smaller mask has too went to that one",
     Lossy.HIDDEN: "one object a pixel: smaller masks cover all of it, so it is gone",
     Lossy.NO_CATEGORY: "the format has no place for the category",
     Lossy.CATEGORY_ADDED: "the format demands a category; it became 'object'",
     Lossy.NO_DETAILS: "no place for annotator, time, crowd mark, scores, prompts or other fields",
+    Lossy.NO_IMAGE_DETAILS: "no place for tags and other fields of images",
+    Lossy.NO_BOX: "no place for boxes without a mask",
+    Lossy.NO_ABOUT: "no place for the source's licences and info",
+    Lossy.SAME_NAME: "categories are names here, and several of the source have this one",
     Lossy.IMAGE_FAILED: "the image failed and has no masks",
 }
 

@@ -36,11 +36,14 @@ def test_the_round_of_a_dataset(sa_engine: Run, tmp_path: Path, coco: Path) -> N
     done = sa_engine("export", "dataset", "--format", "yolo-seg", "--out", "yolo")
     assert done.stdout.splitlines() == [
         "yolo: yolo-seg, 2 images, 3 masks",
-        "not held by the format: 3 losses",
+        "not held by the format: 5 losses",
         "  2 details-left-out: no place for annotator, time, crowd mark, scores, prompts or other "
         "fields (such as mask 1000001)",
-        "  1 parts-joined-by-cuts: one ring only: the parts are joined by cuts without width "
-        "(such as mask 1000001)",
+        "  1 image-details-left-out: no place for tags and other fields of images (such as a.png)",
+        "  1 parts-joined-by-cuts: one ring only: the parts are joined by cuts, which tools draw a "
+        "pixel wide (such as mask 1000001)",
+        "  1 source-notes-left-out: no place for the source's licences and info "
+        "(such as info, licenses)",
     ]
 
     done = sa_engine("split", "dataset", "--val", "0.5")

@@ -21,6 +21,9 @@ def test_corrected_proposals_are_told_by_image(sa_engine: Run, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[2:] == [
         "6 masks kept",
+        "beside the masks: 6 items",
+        "  6 proposals-answered: people have answered them: the answers are what was read (such as "
+        "images/a.png: proposals)",
         "proposals: 6 on 2 images: 4 kept, 1 edited (mean IoU 0.75), 1 deleted; 1 mask added",
         "  precision 0.83 (0.67 as is); 83% of the masks did not have to be drawn",
         "  12.5 s on 1 image, 4.2 s a mask",

@@ -70,6 +70,9 @@ class LabelStudioSource:
         for answer, loss in _all_answers(task):
             results = _results(answer)
             regions = [each for each in regions_of(results) if self._place(each, pictures) == place]
+            if isinstance(loss, Beside):
+                gatherer.note(loss, "proposals", len(regions))
+                continue
             read_answer(answer, results, regions, gatherer, loss=loss)
             if loss is None:
                 answers |= answers_of(results).get("", {})
@@ -118,8 +121,9 @@ class LabelStudioSource:
         pictures = pictures_of(task)
         regions = [
             region
-            for answer, _ in (_all_answers(task) if isinstance(task, dict) else ())
+            for answer, loss in (_all_answers(task) if isinstance(task, dict) else ())
             for region in regions_of(_results(answer))
+            if not isinstance(loss, Beside)
         ]
         what = f"task at byte {span.offset}"
         if isinstance(task, dict) and task.get("id") is not None:
@@ -150,14 +154,18 @@ class LabelStudioSource:
         return place_of(region, pictures, is_only_tag=self._is_only_tag)
 
 
-def _all_answers(task: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Loss | None]]:
-    """All that a task holds of regions, each with why it cannot be taken."""
+def _all_answers(
+    task: Mapping[str, Any],
+) -> list[tuple[Mapping[str, Any], Loss | Beside | None]]:
+    """All that a task holds of regions, each with why it is not taken; None if it is."""
     people = _people(task)
+    found: list[tuple[Mapping[str, Any], Loss | Beside | None]]
     found = [(a, Loss.CANCELLED if a.get("was_cancelled") else None) for a in people]
     for prediction in _objects(task.get("predictions")):
         version = prediction.get("model_version")
         is_ours = isinstance(version, str) and version.startswith(MODEL_VERSION)
-        found.append((prediction, None if is_ours and not people else Loss.PREDICTION))
+        ours = Beside.ANSWERED if people else None
+        found.append((prediction, ours if is_ours else Loss.PREDICTION))
     return [*found, *((draft, Loss.DRAFT) for draft in _objects(task.get("drafts")))]
 
 

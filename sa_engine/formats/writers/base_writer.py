@@ -1,17 +1,42 @@
 """What every export shares: which masks go out, under which names, and what they lose."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
 from sa_engine.errors import UsageError
+from sa_engine.formats.base import Box
+from sa_engine.formats.codecs import geometry
+from sa_engine.formats.fields import text
 from sa_engine.formats.names import safe_parts
-from sa_engine.formats.reasons import Tally
+from sa_engine.formats.reasons import Lossy, Note, Tally
+
+_OF_IMAGES = frozenset(
+    {"source_id", "file_name", "import", "boxes", "reading", "proposals", "width", "height"}
+)
+
+NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes", "reading"})
+"""Attributes that are not written as further fields: ids, and what the engine notes down."""
 
 UNCATEGORISED = "object"
 """The category of masks without one, in formats that demand one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedBox:
+    """A box without a mask on its way out.
+
+    box_id: a number that no mask of the dataset has.
+    attributes: JSON values that have no field here.
+    """
+
+    box_id: int
+    box_xywh: Box
+    category: str | None = None
+    annotator: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +64,12 @@ class Filter:
             return False
         return mask.predicted_iou is None or mask.predicted_iou >= self.min_iou
 
+    def passes_box(self, box: ExportedBox) -> bool:
+        """Whether a box without a mask is written: people draw them."""
+        _, _, width, height = box.box_xywh
+        is_wanted = not self.stages or Stage.MANUAL in self.stages
+        return is_wanted and width * height >= self.min_area
+
     def apply(self, record: ImageRecord) -> ImageRecord:
         """The record with the masks that pass."""
         kept = tuple(mask for mask in record.annotations if self.passes(mask))
@@ -52,30 +83,15 @@ class ExportedImage:
     record: with the masks that are written.
     name: its path in the export, with folders and ending; unique even without its ending.
     mask_ids: the engine's id of each mask.
+    boxes: those that have no mask.
     load: gives the file's bytes; None if the dataset does not hold it or images are left out.
     """
 
     record: ImageRecord
     name: str
     mask_ids: tuple[int, ...]
+    boxes: tuple[ExportedBox, ...] = ()
     load: Callable[[], bytes] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What is known of all masks before the first is written.
-
-    categories: names in the order of their ids, with the records that the source had of them.
-    category_ids: the id of each name; the source's own where they are usable.
-    category_of_none: the name that masks without a category get; None if there are none.
-    keeps_image_ids, keeps_mask_ids: whether the source's ids are whole and unique.
-    """
-
-    categories: tuple[Mapping[str, Any], ...] = ()
-    category_ids: Mapping[str, int] = field(default_factory=dict)
-    category_of_none: str | None = None
-    keeps_image_ids: bool = False
-    keeps_mask_ids: bool = False
 
 
 class Writer(Protocol):
@@ -88,90 +104,6 @@ class Writer(Protocol):
     def finish(self) -> None:
         """Write what could only be written last."""
         ...
-
-
-def survey_of(
-    records: Iterable[ImageRecord], source_categories: Sequence[Mapping[str, Any]] = ()
-) -> Survey:
-    """Look through all images that will be written.
-
-    source_categories: the source's own list, for what else it says of each category.
-    Ids of the source are kept where every image, mask or category has one and no two are equal.
-    """
-    ids_by_name: dict[str, set[Any]] = {}
-    image_ids, mask_ids = _Ids(), _Ids()
-    any_without = False
-    for record in records:
-        image_ids.add(record.attributes.get("source_id"))
-        for mask in record.annotations:
-            mask_ids.add(mask.attributes.get("source_id"))
-            if mask.category is None:
-                any_without = True
-            else:
-                known = ids_by_name.setdefault(mask.category, set())
-                known.add(mask.attributes.get("category_id"))
-    listed = {
-        (each["id"], each["name"]): each
-        for each in source_categories
-        if isinstance(each.get("id"), int) and isinstance(each.get("name"), str)
-    }
-    names = [name for _, name in listed if name]
-    wanted = dict.fromkeys([*names, *sorted(ids_by_name)])
-    category_ids = _category_ids(ids_by_name, listed, list(wanted))
-    none_name = None
-    if any_without:
-        none_name = UNCATEGORISED
-        if none_name not in category_ids:
-            category_ids[none_name] = max(category_ids.values(), default=0) + 1
-    return Survey(
-        categories=tuple(
-            {**listed.get((number, name), {}), "id": number, "name": name}
-            for name, number in category_ids.items()
-        ),
-        category_ids=category_ids,
-        category_of_none=none_name,
-        keeps_image_ids=image_ids.are_usable,
-        keeps_mask_ids=mask_ids.are_usable,
-    )
-
-
-class _Ids:
-    """Whether ids are whole numbers and no two are equal."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-        self._count = 0
-        self.are_usable = True
-
-    def add(self, value: object) -> None:
-        if not self.are_usable:
-            return
-        self._count += 1
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self.are_usable = False
-        else:
-            self._seen.add(value)
-            self.are_usable = len(self._seen) == self._count
-        if not self.are_usable:
-            self._seen = set()
-
-
-def _category_ids(
-    ids_by_name: Mapping[str, set[Any]],
-    listed: Mapping[tuple[Any, Any], Mapping[str, Any]],
-    wanted: Sequence[str],
-) -> dict[str, int]:
-    """The source's ids if they are whole, one to a name and one name to each; else from 1."""
-    ids: dict[str, set[Any]] = {name: set(ids_by_name.get(name, ())) for name in wanted}
-    for number, name in listed:
-        if name in ids:
-            ids[name].add(number)
-    single = {name: next(iter(known)) for name, known in ids.items() if len(known) == 1}
-    numbers = set(single.values())
-    usable = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
-    if usable and len(single) == len(wanted) == len(numbers):
-        return dict(sorted(single.items(), key=lambda item: item[1]))
-    return {name: number for number, name in enumerate(wanted, start=1)}
 
 
 class Names:
@@ -205,6 +137,54 @@ _ENDINGS = frozenset({"jpg", "png", "webp", "tif", "bmp", "gif", "jp2", "ppm", "
 
 def _kind(ending: str) -> str:
     return _SAME.get(ending.lower(), ending.lower())
+
+
+def boxes_of(record: ImageRecord) -> tuple[ExportedBox, ...]:
+    """An image's boxes without a mask, as an import keeps them among its attributes."""
+    given = record.attributes.get("boxes")
+    found: list[ExportedBox] = []
+    for each in given if isinstance(given, list) else ():
+        box = geometry.box(each.get("bbox") or ()) if isinstance(each, dict) else None
+        if box is None:
+            continue
+        known = ("bbox", "category", "annotator")
+        found.append(
+            ExportedBox(
+                box_id=record.mask_id(len(record.annotations) + len(found)),
+                box_xywh=box,
+                category=text(each.get("category")),
+                annotator=text(each.get("annotator")),
+                attributes={key: value for key, value in each.items() if key not in known},
+            )
+        )
+    return tuple(found)
+
+
+def count_boxes(image: ExportedImage, losses: Tally) -> None:
+    """Count the boxes of an image as lost."""
+    for box in image.boxes:
+        losses.add(Note(Lossy.NO_BOX, f"box {box.box_id}"))
+
+
+def count_image_details(image: ExportedImage, losses: Tally) -> None:
+    """Count an image's further fields as lost, if it has any."""
+    if image_details(image.record):
+        losses.add(Note(Lossy.NO_IMAGE_DETAILS, image.name, of_images=True))
+
+
+def image_details(record: ImageRecord) -> dict[str, Any]:
+    """What is known of an image beyond its name, size, masks and boxes."""
+    return {k: v for k, v in record.attributes.items() if k not in _OF_IMAGES and v not in ({}, [])}
+
+
+def is_proposed(mask: MaskRecord) -> bool:
+    """Whether a model made a mask that nobody has taken over or changed yet."""
+    return mask.stage is not Stage.MANUAL and "proposal" not in mask.attributes
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """A file's name with another suffix, which is given without its dot."""
+    return name.rpartition(".")[0] + "." + suffix
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -1,4 +1,5 @@
-"""Writing COCO instances. Nothing is lost: masks stay RLE, and further fields go along."""
+"""Writing COCO instances. Nothing is lost: masks stay RLE, boxes without a mask are annotations
+without a segmentation, and further fields go along."""
 
 import json
 import os
@@ -7,10 +8,16 @@ from typing import Any, TextIO
 
 from sa_engine.dataset.records import MaskRecord
 from sa_engine.formats.reasons import Lossy, Note, Tally
-from sa_engine.formats.writers.base_writer import ExportedImage, Survey, details, write_file
+from sa_engine.formats.writers.base_writer import (
+    NOT_OF_SOURCE,
+    ExportedBox,
+    ExportedImage,
+    details,
+    write_file,
+)
+from sa_engine.formats.writers.survey import Survey
 from sa_engine.masks.polygons import to_parts
 
-_NOT_OF_SOURCE = frozenset({"source_id", "category_id", "import", "boxes", "reading"})
 _IMAGE_KEYS = frozenset({"id", "file_name", "width", "height"})
 _MASK_KEYS = frozenset(
     {"id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "category"}
@@ -33,7 +40,9 @@ class CocoWriter:
         self._annotations_path = out / "annotations.part"
         self._images = self._path.open("w", encoding="ascii")
         self._annotations = self._annotations_path.open("w+", encoding="ascii")
-        self._images.write('{"info": {"description": "exported by sa-engine"}, "licenses": [],\n')
+        info = survey.about.get("info") or {"description": "exported by sa-engine"}
+        licenses = survey.about.get("licenses") or []
+        self._images.write(f'{{"info": {_dump(info)}, "licenses": {_dump(licenses)},\n')
         self._images.write(f'"categories": {_dump(list(survey.categories))},\n"images": [')
         self._num_images = self._num_masks = 0
 
@@ -45,18 +54,20 @@ class CocoWriter:
         extra = {
             key: value
             for key, value in record.attributes.items()
-            if key not in _NOT_OF_SOURCE and key not in _IMAGE_KEYS
+            if key not in NOT_OF_SOURCE and key not in _IMAGE_KEYS
         }
         known = {"id": image_id, "file_name": image.name}
         sides = {"width": record.width, "height": record.height}
         self._num_images += 1
         _append(self._images, {**known, **sides, **extra}, first=self._num_images == 1)
         for mask, mask_id in zip(record.annotations, image.mask_ids, strict=True):
-            self._num_masks += 1
             if mask.category is None:
                 losses.add(Note(Lossy.CATEGORY_ADDED, f"mask {mask_id}"))
-            item = self._annotation(mask, mask_id, image_id)
-            _append(self._annotations, item, first=self._num_masks == 1)
+            self._append_annotation(self._annotation(mask, mask_id, image_id))
+        for box in image.boxes:
+            if box.category is None:
+                losses.add(Note(Lossy.CATEGORY_ADDED, f"box {box.box_id}"))
+            self._append_annotation(self._box(box, image_id))
         if image.load is not None:
             write_file(self._out / "images" / image.name, image.load())
 
@@ -71,24 +82,47 @@ class CocoWriter:
         self._annotations.close()
         os.unlink(self._annotations_path)  # noqa: PTH108 - symmetric with open
 
+    def _append_annotation(self, item: dict[str, Any]) -> None:
+        self._num_masks += 1
+        _append(self._annotations, item, first=self._num_masks == 1)
+
     def _annotation(self, mask: MaskRecord, mask_id: int, image_id: Any) -> dict[str, Any]:
         survey = self._survey
-        name = survey.category_of_none if mask.category is None else mask.category
         extra = {
             key: value
             for key, value in mask.attributes.items()
-            if key not in _NOT_OF_SOURCE and key not in _MASK_KEYS
+            if key not in NOT_OF_SOURCE and key not in _MASK_KEYS
         }
         return {
             **extra,
             "id": mask.attributes["source_id"] if survey.keeps_mask_ids else mask_id,
             "image_id": image_id,
-            "category_id": survey.category_ids[name or ""],
+            "category_id": survey.id_of(mask),
             "segmentation": self._segmentation(mask),
             "area": mask.area,
             "bbox": list(mask.bbox_xywh),
             "iscrowd": int(mask.iscrowd),
             **details(mask, mask_id),
+        }
+
+    def _box(self, box: ExportedBox, image_id: Any) -> dict[str, Any]:
+        extra = {
+            key: value
+            for key, value in box.attributes.items()
+            if key not in NOT_OF_SOURCE and key not in _MASK_KEYS
+        }
+        _, _, width, height = box.box_xywh
+        kept_id = self._survey.keeps_mask_ids
+        return {
+            **extra,
+            "id": box.attributes["source_id"] if kept_id else box.box_id,
+            "image_id": image_id,
+            "category_id": self._survey.id_of(box),
+            "segmentation": [],
+            "area": width * height,
+            "bbox": list(box.box_xywh),
+            "iscrowd": int(box.attributes.get("iscrowd") in (1, True)),
+            **({"annotator": box.annotator} if box.annotator else {}),
         }
 
     def _segmentation(self, mask: MaskRecord) -> Any:

@@ -134,6 +134,10 @@ def correct_cvat(folder: Path, *, with_attributes: bool = True) -> None:
 def correct_label_studio(folder: Path) -> None:
     path = folder / "tasks.json"
     tasks = json.loads(path.read_bytes())
+    for task in tasks:
+        # What the tool makes of a prediction that somebody opens and submits.
+        (prediction,) = task["predictions"]
+        task["annotations"] = [{"completed_by": 1, "result": prediction["result"]}]
     answer = tasks[0]["annotations"][0]
     first, _, third = answer["result"]
     first["value"]["rle"] = list(brush.encode(SHRUNK))
@@ -200,6 +204,7 @@ def test_what_people_did_is_told(tmp_path: Path, proposals: Path, tool: str) -> 
     assert [mask.category for mask in (edited, kept, added)] == [None] * 3
     assert kept == replace(
         PROPOSALS[2],
+        annotator="1" if tool == "label-studio" else None,
         attributes={
             "detector": "abc",
             "proposal": {"id": 1000003, "iou": 1.0, "verdict": "kept"},
@@ -216,7 +221,7 @@ def test_what_people_did_is_told(tmp_path: Path, proposals: Path, tool: str) -> 
 def test_images_that_did_not_come_back_are_not_deleted(tmp_path: Path, proposals: Path) -> None:
     run_export(ExportRun(dataset=proposals, out=tmp_path / "ls", format=OutFormat.LABEL_STUDIO))
     tasks = json.loads((tmp_path / "ls" / "tasks.json").read_bytes())
-    tasks[0]["annotations"] = []
+    tasks[1]["annotations"] = [{"result": tasks[1]["predictions"][0]["result"]}]
     (tmp_path / "ls" / "tasks.json").write_text(json.dumps(tasks))
     run = ImportRun(annotations=tmp_path / "ls", out=tmp_path / "corrected", proposals=proposals)
     report = run_import(run).report
@@ -225,6 +230,14 @@ def test_images_that_did_not_come_back_are_not_deleted(tmp_path: Path, proposals
     assert report["proposals"]["images"]["not_returned"] == 1
     assert report["images"]["notes"]["unanswered"]["examples"] == ["a.png"]
     assert (report["proposals"]["shown"], report["proposals"]["deleted"]) == (3, 0)
+
+
+def test_proposals_that_nobody_has_opened_are_no_answers(tmp_path: Path, proposals: Path) -> None:
+    run_export(ExportRun(dataset=proposals, out=tmp_path / "ls", format=OutFormat.LABEL_STUDIO))
+    run = ImportRun(annotations=tmp_path / "ls", out=tmp_path / "corrected", proposals=proposals)
+
+    with pytest.raises(UsageError, match="or none was answered"):
+        run_import(run)
 
 
 def exported_coco(tmp_path: Path, proposals: Path) -> Path:
