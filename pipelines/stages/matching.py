@@ -43,7 +43,7 @@ def match(
     for index, image in enumerate(annotations.images):
         found = names.find(image)
         if not isinstance(found, Found):
-            notes += _lost(annotations, index, found)
+            notes += _lost(annotations, index, found, names.hint(image))
             continue
         notes += [Note(repair, image.file_name, of_images=True) for repair in found.repairs]
         places.setdefault(found.position, []).append(index)
@@ -71,10 +71,12 @@ def match(
     return Matched(sources, indices, tuple(notes), unlisted)
 
 
-def _lost(annotations: AnnotationSource, index: int, reason: Loss) -> list[Note]:
+def _lost(
+    annotations: AnnotationSource, index: int, reason: Loss, hint: str | None = None
+) -> list[Note]:
     """Notes on an image of the annotations that has no picture."""
     name = annotations.images[index].file_name
-    notes = [Note(reason, name, of_images=True)]
+    notes = [Note(reason, f"{name} ({hint})" if hint else name, of_images=True)]
     lost = annotations.count(index)
     return [*notes, Note(reason, f"annotations of {name}", lost)] if lost else notes
 
@@ -111,9 +113,11 @@ def _nothing_found(annotations: AnnotationSource, names: ImageNames) -> str:
                 f"{image.file_name!r} of the annotations is ambiguous, for it may be {like}: give "
                 "the folder of the pictures that are meant with --images"
             )
+    hint = names.hint(images[0])
     return (
         f"none of the {len(images)} images of the annotations, {images[0].file_name!r} among them, "
-        f"is among the {len(names)} pictures given: give the folder that holds them with --images"
+        f"is among the {len(names)} pictures given{f' ({hint})' if hint else ''}: give the folder "
+        "that holds them with --images"
     )
 
 

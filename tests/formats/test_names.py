@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.dataset.sources.listing import list_sources
+from sa_engine.dataset.sources.source_list import Source, SourceList
 from sa_engine.formats.base import ListedImage
 from sa_engine.formats.names import Found, ImageNames, safe_parts
 from sa_engine.formats.reasons import Loss
@@ -80,7 +81,7 @@ def test_names_that_fit_several_files(tmp_path: Path) -> None:
     names = ImageNames(list_sources(tmp_path))
 
     assert names.find(ListedImage("a.jpg")) is Loss.IMAGE_AMBIGUOUS
-    assert names.find(ListedImage("three/a.jpg")) is Loss.IMAGE_AMBIGUOUS
+    assert names.find(ListedImage("three/a.jpg")) is Loss.IMAGE_MISSING
     assert names.find(ListedImage("two/a.jpg")) == Found(1)
 
 
@@ -96,3 +97,62 @@ def test_names_that_fit_several_files(tmp_path: Path) -> None:
 )
 def test_parts_that_can_be_written(name: str, parts: list[str]) -> None:
     assert safe_parts(name) == parts
+
+
+def listed(*files: str) -> ImageNames:
+    return ImageNames(SourceList.of([Source(name, name) for name in files]))
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "found"),
+    [
+        # Another camera's picture is never taken.
+        (("cam2/0001.jpg",), "cam1/0001.jpg", None),
+        (("cam2/0001.jpg",), r"..\images\cam1\0001.jpg", None),
+        (("setB/cam1/1.jpg",), "setA/cam1/1.jpg", None),
+        (("b/a.jpg", "a.jpg"), "c/a.jpg", 1),
+        # The last folders decide, wherever the name comes from.
+        (("cam1/0001.jpg", "cam2/0001.jpg"), r"..\images\cam1\0001.jpg", 0),
+        (("cam1/0001.jpg", "cam2/0001.jpg"), r"D:\project\cam2\0001.jpg", 1),
+        (("cam1/0001.jpg", "cam2/0001.jpg"), "/home/ann/cam2/0001.jpg", 1),
+        (("cam1/0001.jpg", "cam2/0001.jpg"), "cam1/../cam2/0001.jpg", 1),
+        (("x/cam1/1.jpg", "y/cam1/1.jpg"), "z/y/cam1/1.jpg", 1),
+        (("x/cam1/1.jpg", "y/cam1/1.jpg"), "cam1/1.jpg", "ambiguous"),
+        # Folders of kinds of files say nothing of which file.
+        (("images/cam1/1.jpg", "images/cam2/1.jpg"), "labels/cam2/1.jpg", 1),
+        (("images/1.jpg", "masks/1.jpg"), "images/1.jpg", 0),
+        (("images/1.jpg", "masks/1.jpg"), "1.jpg", "ambiguous"),
+        # Neither of two in unlike depths is guessed.
+        (("a/1.jpg", "b/c/1.jpg"), "1.jpg", "ambiguous"),
+        # Composed and decomposed letters are the same.
+        (("caf\u00e9/\u00fc.jpg",), "cafe\u0301/u\u0308.jpg", 0),
+        (("cafe\u0301/u\u0308.jpg",), "caf\u00e9/\u00fc.jpg", 0),
+    ],
+)
+def test_the_longest_common_end_of_whole_parts(
+    files: tuple[str, ...], name: str, found: int | str | None
+) -> None:
+    result = listed(*files).find(ListedImage(name))
+    if isinstance(found, int):
+        assert isinstance(result, Found) and result.position == found
+    else:
+        assert result is (Loss.IMAGE_AMBIGUOUS if found else Loss.IMAGE_MISSING)
+
+
+def test_a_further_name_overlooks_no_folder_either() -> None:
+    names = listed("cam2/0001.jpg")
+    assert names.find(ListedImage("cam1/0001.jpg", ("0001.jpg",))) is Loss.IMAGE_MISSING
+    assert names.find(ListedImage("x.txt", any_ending=("cam1/0001",))) is Loss.IMAGE_MISSING
+    assert names.find(ListedImage("x.txt", any_ending=("cam2/0001",))) == Found(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CAM2/img.jpg", "cam2/IMG.JPG differs in upper and lower case"),
+        ("cam1/IMG.JPG", "cam2/IMG.JPG is in another folder"),
+        ("else.jpg", None),
+    ],
+)
+def test_what_a_missing_image_may_be(name: str, hint: str | None) -> None:
+    assert listed("cam2/IMG.JPG").hint(ListedImage(name)) == hint

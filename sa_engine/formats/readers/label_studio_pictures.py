@@ -16,6 +16,7 @@ from sa_engine.formats.base import ListedImage, listed_image
 from sa_engine.formats.fields import text
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+_UPLOADS = re.compile(r"^(data/)?upload/(\d+/)?")
 _IMAGE_KEYS = ("image", "img", "photo", "picture", "url")
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|avif|jp2)($|[?&#])", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+$")
@@ -104,11 +105,9 @@ def _listed(link: str) -> ListedImage | None:
     path = served or (unquote(parts.path) if parts else link)
     # Uploads are stored under a name of their own: 8 hex digits, a dash, and the name.
     whole = path.replace("\\", "/").lstrip("/")
-    last = whole.rpartition("/")[2]
-    original = _UPLOAD_PREFIX.sub("", last)
-    stored = whole.removeprefix("data/upload/").removeprefix("data/")
-    names = dict.fromkeys(name for name in (stored, last, original) if name)
-    if ".." in whole.split("/"):
-        names = dict.fromkeys((whole, original))
+    stored = _UPLOADS.sub("", whole).removeprefix("data/")
+    folders, slash, last = stored.rpartition("/")
+    original = folders + slash + _UPLOAD_PREFIX.sub("", last)
+    names = dict.fromkeys(name for name in (stored, original) if name)
     first, *others = (text(name) or "" for name in names) if names else ("",)
     return listed_image(first, *others) if first else None
