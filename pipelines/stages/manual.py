@@ -8,7 +8,7 @@ Nothing is lost silently: each repair and each loss is counted by reason and nam
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
 from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.fields import number
-from sa_engine.formats.frames import Frame, Orientation
+from sa_engine.formats.frames import Frame, Orientation, is_undecided
 from sa_engine.formats.reasons import Loss
 from sa_engine.formats.registry import Format
 from sa_engine.formats.work.work_source import WorkSource
@@ -39,6 +39,7 @@ from sa_engine.pipelines.run.worker import Annotate, Annotated, Reading
 from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.corrections import ProposalSet, decide
 from sa_engine.pipelines.stages.corrections_report import proposals_report
+from sa_engine.pipelines.stages.frame_evidence import MOST_LOOKED_AT, FrameEvidence
 from sa_engine.pipelines.stages.import_report import REPORT_NAME, make_report
 from sa_engine.pipelines.stages.matching import match, match_proposals
 
@@ -116,12 +117,14 @@ class ImportPlan:
 class ImportAnnotator:
     """Gives each picture the annotations that were found for it. See `Annotator`.
 
+    sample: some of the pictures, of which others that say too little are understood.
     exported: where proposals were corrected, for each source's name the ids of
         the images among them that it may be.
     """
 
     annotations: AnnotationSource
     indices: Mapping[str, tuple[int, ...]]
+    sample: Sequence[Source] = ()
     segmenter: "BoxSegmenter | None" = None
     proposals: ProposalSet | None = None
     exported: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -130,6 +133,8 @@ class ImportAnnotator:
         """The function from a picture to its masks."""
         segment = None if self.segmenter is None else self.segmenter.open(worker)
 
+        evidence = FrameEvidence(self.annotations, self.indices, self.sample)
+
         def annotate(source: Source, image: StoredImage) -> Annotated:
             picture = Orientation(image.orientation, image.size_hw)
             proposed = None
@@ -137,7 +142,12 @@ class ImportAnnotator:
                 image_ids = self.exported[source.name]
                 data = read_source_bytes(source)
                 proposed = self.proposals.record(image_ids, source, data, image)
-            found = convert(self.annotations, self.indices[source.name], picture)
+            indices = self.indices[source.name]
+            undecided = picture.exif != 1 and any(
+                is_undecided(self.annotations.size_hw(index), picture) for index in indices
+            )
+            ignores_exif = undecided and evidence.ignores_exif()
+            found = convert(self.annotations, indices, picture, ignores_exif=ignores_exif)
             if segment is not None:
                 found = with_masks_from_boxes(found, segment(image.rgb_HW3, found.boxes))
             if proposed is not None:
@@ -205,7 +215,14 @@ def run_import(
         },
     )
     manifest = open_output(run.out, manifest, matched.sources)
-    annotator = ImportAnnotator(annotations, matched.indices, segmenter, proposals, exported)
+    annotator = ImportAnnotator(
+        annotations,
+        matched.indices,
+        tuple(matched.sources[:MOST_LOOKED_AT]),
+        segmenter,
+        proposals,
+        exported,
+    )
     if run.workers.count == 1:
         summary = run_here(
             folder, annotator, reading=run.reading, workers=run.workers, progress=progress

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from sa_engine.dataset.records import MaskRecord
 from sa_engine.formats.base import (
@@ -14,6 +14,8 @@ from sa_engine.formats.base import (
 )
 from sa_engine.formats.fields import number
 from sa_engine.formats.frames import Frame, Orientation, frame_of, turn_box, turn_mask
+from sa_engine.formats.joined import JoinedSource
+from sa_engine.formats.readers.coco import CocoSource
 from sa_engine.formats.reasons import Beside, Loss, Note, Repair, Tally
 from sa_engine.masks import rle
 
@@ -23,6 +25,11 @@ PROPOSAL_ID = "proposal_id"
 KEY_POINTS = "keypoints"
 """Attribute of a mask or a box: its key points, as COCO writes them."""
 
+_FRAME_REPAIRS = {
+    Frame.STORED: Repair.TURNED_UPRIGHT,
+    Frame.SWAPPED: Repair.SIZE_SWAPPED,
+    Frame.STRETCHED: Repair.STRETCHED,
+}
 _STRANGE = frozenset({Repair.CLIPPED, Loss.RLE_SIZE, Loss.EMPTY, Loss.IMAGE_SIZE})
 """What annotations show when they are drawn in a frame that is not theirs."""
 
@@ -86,12 +93,19 @@ def with_masks_from_boxes(converted: Converted, found: Sequence[ImportedMask | N
     )
 
 
-def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientation) -> Converted:
+def convert(
+    source: AnnotationSource,
+    indices: Iterable[int],
+    picture: Orientation,
+    *,
+    ignores_exif: bool = False,
+) -> Converted:
     """The annotations of one picture, upright.
 
     indices: the places of the picture in the source; more than one if it is listed repeatedly.
+    ignores_exif: whether other pictures tell that the source's tool does not turn pictures.
     """
-    parts = [_convert_one(source, index, picture) for index in indices]
+    parts = [_convert_one(source, index, picture, ignores_exif) for index in indices]
     if len(parts) == 1:
         return parts[0]
     attributes: dict[str, Any] = {}
@@ -109,12 +123,13 @@ def convert(source: AnnotationSource, indices: Iterable[int], picture: Orientati
     )
 
 
-def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> Converted:
+def _convert_one(
+    source: AnnotationSource, index: int, picture: Orientation, ignores_exif: bool
+) -> Converted:
     file_name = source.images[index].file_name
     declared_hw = source.size_hw(index)
-    frame = frame_of(declared_hw, picture)
+    frame, image = _read(source, index, picture, ignores_exif)
     size_hw = picture.stored_hw if frame is Frame.STORED else picture.upright_hw
-    image = source.read(index, size_hw)
     fits = frame is not Frame.SWAPPED or not _is_strange(image)
     if frame is Frame.OTHER or not fits:
         # The picture is another one, or was resized since: the masks would lie in wrong places.
@@ -124,7 +139,7 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
             notes=(Note(Loss.IMAGE_SIZE, what, count),) if count else (),
             attributes=image.attributes,
         )
-    note = {Frame.STORED: Repair.TURNED_UPRIGHT, Frame.SWAPPED: Repair.SIZE_SWAPPED}.get(frame)
+    note = _FRAME_REPAIRS.get(frame)
     masks, boxes = image.masks, image.boxes
     if note is not None:
         masks = tuple(replace(mask, repairs=(*mask.repairs, note)) for mask in masks)
@@ -146,6 +161,30 @@ def _convert_one(source: AnnotationSource, index: int, picture: Orientation) -> 
         exif=picture.exif,
         attributes=image.attributes,
     )
+
+
+def _read(
+    source: AnnotationSource, index: int, picture: Orientation, ignores_exif: bool
+) -> tuple[Frame, ImportedImage]:
+    """The annotations of an image, and the frame that they were drawn in."""
+    declared_hw = source.size_hw(index)
+    frame = frame_of(declared_hw, picture, ignores_exif=ignores_exif)
+    if frame is not Frame.STORED:
+        return frame, source.read(index, picture.upright_hw)
+    if picture.is_quarter_turned and is_stretched(source, index):
+        return Frame.STRETCHED, source.read_stretched(index, picture.upright_hw)
+    image = source.read(index, picture.stored_hw)
+    if picture.is_quarter_turned and declared_hw is not None and _is_strange(image):
+        # What does not fit the stored picture, and does the upright one, was drawn on that.
+        upright = source.read(index, picture.upright_hw)
+        if not _is_strange(upright):
+            return Frame.SWAPPED, upright
+    return frame, image
+
+
+def is_stretched(source: AnnotationSource, index: int) -> TypeGuard[CocoSource | JoinedSource]:
+    """Whether the tool of an image's file stretches what was drawn on a turned picture."""
+    return isinstance(source, CocoSource | JoinedSource) and source.is_stretched(index)
 
 
 def to_records(masks: tuple[ImportedMask, ...]) -> tuple[MaskRecord, ...]:

@@ -2,7 +2,9 @@
 
 Cameras store a picture on its side with a note how to turn it (EXIF orientation). Some tools obey
 the note and some do not, so masks come in either frame; the width and height that the annotation
-states tell which, where the note says a quarter turn.
+states tell which, where the note says a quarter turn. Where they do not, other pictures of the same
+source do. One tool's export states the sides of the stored picture beside shares of the upright
+one: it is known by its name.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ class Frame(Enum):
 
     UPRIGHT = "upright"
     STORED = "as stored"
+    STRETCHED = "stretched"
     SWAPPED = "swapped"
     OTHER = "other size"
 
@@ -41,13 +44,24 @@ class Orientation:
         return (width, height) if self.is_quarter_turned else (height, width)
 
 
-def frame_of(declared_hw: tuple[int, int] | None, picture: Orientation) -> Frame:
+def is_undecided(declared_hw: tuple[int, int] | None, picture: Orientation) -> bool:
+    """Whether the size does not tell the frame: half turns, mirrors, squares, or no size at all."""
+    if declared_hw is None:
+        return picture.exif != 1
+    return picture.exif != 1 and declared_hw == picture.upright_hw == picture.stored_hw
+
+
+def frame_of(
+    declared_hw: tuple[int, int] | None, picture: Orientation, *, ignores_exif: bool = False
+) -> Frame:
     """The frame that annotations for a picture of `declared_hw` were drawn in.
 
-    Without a declared size, and where size does not tell (half turns, squares), it is taken that
-    the tool obeyed the note, as browsers do.
+    ignores_exif: what other pictures of the source tell of its tool; used where size does not tell.
+        Without it, it is taken that the tool obeyed the note, as browsers do.
     """
     height, width = picture.upright_hw
+    if ignores_exif and is_undecided(declared_hw, picture):
+        return Frame.STORED
     if declared_hw is None or declared_hw == picture.upright_hw:
         return Frame.UPRIGHT
     if declared_hw == (width, height):

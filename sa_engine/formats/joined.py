@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_engine.formats.base import AnnotationSource, ImportedImage, ListedImage
+from sa_engine.formats.readers.coco import CocoSource
 from sa_engine.formats.readers.label_studio import LabelStudioSource
 from sa_engine.formats.reasons import Beside, Note
 
@@ -66,6 +67,20 @@ class JoinedSource:
         """See `AnnotationSource.read`."""
         which, place = self._places[index]
         return self._parts[which].read(place, size_hw)
+
+    def is_stretched(self, index: int) -> bool:
+        """See `CocoSource.is_stretched`; False of other formats."""
+        which, place = self._places[index]
+        part = self._parts[which]
+        return isinstance(part, CocoSource) and part.is_stretched(place)
+
+    def read_stretched(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
+        """See `CocoSource.read_stretched`."""
+        which, place = self._places[index]
+        part = self._parts[which]
+        if not isinstance(part, CocoSource):
+            raise TypeError(f"image {index} is of a file that stretches nothing")
+        return part.read_stretched(place, size_hw)
 
 
 def _inside(image: ListedImage, folder: str) -> ListedImage:

@@ -21,6 +21,9 @@ class Repair(StrEnum):
     UNSAFE_NAME = "unsafe-file-name"
     SIZE_SWAPPED = "swapped-size-fields"
     TURNED_UPRIGHT = "turned-upright"
+    STRETCHED = "stretched-upright"
+    BOX_DIFFERS = "own-box-differs"
+    AREA_DIFFERS = "own-area-differs"
     VOID_255 = "255-taken-as-void"
 
 
@@ -98,6 +101,9 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Repair.UNSAFE_NAME: "an absolute name or one with '..'; only its last part was looked for",
     Repair.SIZE_SWAPPED: "width and height were swapped in the file",
     Repair.TURNED_UPRIGHT: "drawn on the picture as stored; turned upright with it (EXIF)",
+    Repair.STRETCHED: "shares of the upright picture, written with the sides of the stored one",
+    Repair.BOX_DIFFERS: "the record's own box is not that of its mask, which was kept as it is",
+    Repair.AREA_DIFFERS: "the record's own area is not that of its mask, which was kept as it is",
     Repair.VOID_255: "pixels of value 255 were taken as unlabelled",
     Loss.EMPTY: "no pixel of the image is inside",
     Loss.BAD_POLYGON: "no ring with 3 points or more, in pairs of finite numbers",

@@ -104,14 +104,22 @@ def read_size_hw(data: bytes) -> tuple[int, int]:
 
     Raises ImageError as `read_image` does.
     """
+    return read_orientation(data)[1]
+
+
+def read_orientation(data: bytes) -> tuple[int, tuple[int, int]]:
+    """EXIF orientation and upright (height, width) from an image file's header alone.
+
+    Raises ImageError as `read_image` does.
+    """
     with decoding(data):
         image = recognise(data)
         width, height = image.size
-        if image.format == "TIFF":
-            # Pillow gives a turned TIFF's size as it will be after `load`.
-            return height, width
         load_late_notes(image, data)
-        return (width, height) if orientation(image) >= 5 else (height, width)
+        exif = orientation(image)
+        # Pillow gives a turned TIFF's size as it will be after `load`.
+        swapped = exif >= 5 and image.format != "TIFF"
+        return exif, (width, height) if swapped else (height, width)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from sa_engine.formats.codecs import geometry
 from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile, parse
 from sa_engine.formats.fields import engine_fields, keepable, number, text
 from sa_engine.formats.readers.coco_index import CocoIndex, is_caption, is_id, subset_of
-from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece, stated_of
 from sa_engine.formats.readers.panoptic import PanopticMaps, segments_of
 from sa_engine.formats.reasons import Beside, Loss, Note, Repair
 
@@ -74,9 +74,31 @@ class CocoSource:
 
     def read(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
         """See `AnnotationSource.read`."""
-        records = self._records(index)
+        return self._read(index, size_hw, (1.0, 1.0))
+
+    def is_stretched(self, index: int) -> bool:
+        """Whether the file's tool stretches what was drawn on a turned picture.
+
+        Label Studio's COCO export multiplies shares of the upright picture by the sides of the
+        stored one.
+        """
+        info = self.about.get("info")
+        by_name = isinstance(info, dict) and info.get("contributor") == "Label Studio"
+        return by_name and self.size_hw(index) is not None
+
+    def read_stretched(self, index: int, size_hw: tuple[int, int]) -> ImportedImage:
+        """The annotations of an image that was turned, for its upright (height, width)."""
+        declared_hw = self.size_hw(index) or size_hw
+        scale_xy = (size_hw[1] / declared_hw[1], size_hw[0] / declared_hw[0])
+        return self._read(index, size_hw, scale_xy)
+
+    def _read(
+        self, index: int, size_hw: tuple[int, int], scale_xy: tuple[float, float]
+    ) -> ImportedImage:
         reader = _Annotations(size_hw, self._category_names, self._repeated_ids)
-        for record, was_utf8 in records:
+        for record, was_utf8 in self._records(index):
+            if scale_xy != (1.0, 1.0):
+                record = _stretched(record, scale_xy)
             if segments_of(record) is not None:
                 reader.add_segments(record, self._panoptic, was_utf8)
             else:
@@ -107,6 +129,26 @@ class CocoSource:
         return dict(kept)
 
 
+def _stretched(record: Any, scale_xy: tuple[float, float]) -> Any:
+    """A record with its polygons and its box stretched; anything that is none stays."""
+    if not isinstance(record, dict):
+        return record
+    rings = record.get("segmentation")
+    found = dict(record)
+    if isinstance(rings, list) and all(isinstance(ring, list) for ring in rings):
+        found["segmentation"] = [_times(ring, scale_xy) for ring in rings]
+    if isinstance(record.get("bbox"), list):
+        found["bbox"] = _times(record["bbox"], scale_xy)
+    return found
+
+
+def _times(values: list[Any], scale_xy: tuple[float, float]) -> list[Any]:
+    return [
+        value if number(value) is None else value * scale_xy[position % 2]
+        for position, value in enumerate(values)
+    ]
+
+
 class _Annotations:
     """The annotations of one image."""
 
@@ -131,9 +173,11 @@ class _Annotations:
         if not segmentation or segmentation == [[]]:
             self._gatherer.add(fields, _box_piece(record, size_hw))
         elif isinstance(segmentation, dict):
-            self._gatherer.add(fields, geometry.foreign_rle(segmentation, size_hw))
+            rle = geometry.foreign_rle(segmentation, size_hw)
+            self._gatherer.add(fields, rle, stated=stated_of(record))
         else:
-            self._gatherer.add(fields, geometry.polygon(segmentation, size_hw))
+            rings = geometry.polygon(segmentation, size_hw)
+            self._gatherer.add(fields, rings, stated=stated_of(record))
 
     def add_segments(self, record: Mapping[str, Any], maps: PanopticMaps, was_utf8: bool) -> None:
         """Take the segments of a panoptic annotation."""

@@ -20,7 +20,7 @@ from sa_engine.formats.codecs import geometry
 from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import keepable, number, text, whole_size
 from sa_engine.formats.readers.folders import files_below
-from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
+from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece, stated_of
 from sa_engine.formats.reasons import Beside, Loss, Note
 
 _OWN_KEYS = frozenset({"id", "type", "label_id", "points", "rle", "bbox", "group"})
@@ -84,7 +84,8 @@ class DatumaroSource:
                 continue
             name = f"annotation {first.get('id')} ({first.get('type')})"
             fields = self._fields(first, name, which)
-            gatherer.add(fields, *(_piece(m, size_hw, len(members) > 1) for m in members))
+            pieces = [_piece(m, size_hw, len(members) > 1) for m in members]
+            gatherer.add(fields, *pieces, stated=stated_of(first) if len(members) == 1 else None)
         of_image = [a for a in annotations if isinstance(a, dict) and _kind(a) in _OF_IMAGES]
         tags = [self._label(a, which) for a in of_image if _kind(a) == "label"]
         captions = [a.get("caption") for a in of_image if _kind(a) == "caption"]

@@ -23,7 +23,7 @@ from sa_engine.formats.readers.folders import (
     json_object,
     stem,
 )
-from sa_engine.formats.readers.gather import Gatherer
+from sa_engine.formats.readers.gather import Gatherer, stated_of
 from sa_engine.formats.reasons import Loss
 
 _OWN_KEYS = frozenset({"id", "segmentation", "area", "bbox", "category", "iscrowd", "attributes"})
@@ -74,7 +74,8 @@ class Sa1bSource(FilePerImage[dict[str, Any]]):
             segmentation = record.get("segmentation")
             if isinstance(segmentation, dict):
                 piece = geometry.foreign_rle(segmentation, size_hw)
-                gatherer.add(_fields(record, f"annotation {record.get('id')}"), piece)
+                fields = _fields(record, f"annotation {record.get('id')}")
+                gatherer.add(fields, piece, stated=stated_of(record))
             else:
                 gatherer.lose(Loss.BAD_RLE, name)
         image = content["image"]

@@ -181,10 +181,10 @@ def test_masks_of_the_stored_frame_are_turned_upright(tmp_path: Path, coco: Path
     report = imported(coco, tmp_path / "out").report
 
     assert report is not None
-    # Half turns leave no trace in the size: it is taken, and said, that the tool obeyed the note.
-    assert report["images"]["frames"] == {"as stored": 1, "upright": 1}
+    # Half turns leave no trace in the size: the other picture tells that the tool ignores the note.
+    assert report["images"]["frames"] == {"as stored": 2}
     half_turned = Dataset(tmp_path / "out")[1].attributes["import"]
-    assert half_turned == {"frame": "upright", "exif_orientation": 3}
+    assert half_turned == {"frame": "as stored", "exif_orientation": 3}
     assert report["masks"]["repaired"]["turned-upright"]["count"] == 3
     record = Dataset(tmp_path / "out")[0]
     assert (record.width, record.height) == (6, 8)
