@@ -8,6 +8,7 @@ import click
 
 from sa_engine.cli.shared.command import SETTINGS, CommandGroup
 from sa_engine.errors import ExitStatus, InterruptedRun, SaEngineError
+from sa_engine.pipelines.run.signals import exit_undisturbed, interrupt_on_signals
 from sa_engine.version import __version__
 
 # name -> (module, one line for the overview, which must not import the module to be shown)
@@ -60,7 +61,24 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status, see `ExitStatus`."""
+    """Run the command line and exit with its status, see `ExitStatus`.
+
+    arguments: None for those of the program, which then also takes care of signals: one that asks
+        it to stop, from its first moment to its last, is exit status 130.
+    """
+    if arguments is not None:
+        _run(arguments)
+    interrupt_on_signals()
+    try:
+        _run(None)
+    except SystemExit as done:
+        status = done.code
+    except KeyboardInterrupt:
+        status = InterruptedRun.exit_status
+    exit_undisturbed(status if isinstance(status, int) else 1)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         status = group.main(arguments, prog_name="sa-engine", standalone_mode=False)
     except InterruptedRun as interruption:

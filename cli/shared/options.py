@@ -144,13 +144,14 @@ run_options = all_of(
         "--shard-index",
         group="Run",
         type=click.IntRange(min=0),
-        help="Of the jobs that share this output, the number of this one, from 0.",
+        help="With --num-shards: the number of this job, from 0.  [default: the job array's]",
     ),
     option(
         "--num-shards",
         group="Run",
         type=click.IntRange(min=1),
-        help="How many jobs share this output; each does its part of the shards.",
+        help="Divide the shards into so many parts and do one of them. Without it, all jobs that "
+        "share this output help with all shards.",
     ),
     option(
         "--max-failures",

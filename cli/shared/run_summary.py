@@ -37,6 +37,8 @@ def report_run(
     if num_failed:
         reasons = ", ".join(f"{number} {reason}" for reason, number in summary.num_failed.items())
         line += f"; {num_failed} failed ({reasons})"
+    if summary.num_left:
+        line += f"; {count(summary.num_left, 'shard')} of other parts not made yet"
     says.say(line)
     if beside is not None:
         says.result({**as_record(summary), **beside})
@@ -65,6 +67,7 @@ def as_record(summary: "RunSummary") -> dict[str, Any]:
         "tried_again": summary.num_retried,
         "still_failing": summary.num_still_failing,
         "shards_repaired": summary.num_repaired,
+        "shards_left_to_others": summary.num_left,
         "failures": [
             {"image_id": each.image_id, "source": each.source, "error": each.error}
             for each in summary.failures

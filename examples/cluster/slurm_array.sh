@@ -3,8 +3,9 @@
 #
 #     sbatch --array=0-15 examples/cluster/slurm_array.sh /data/photographs /data/dataset
 #
-# Each job does the shards that fall to its number. A job that is preempted or runs out of time is
-# put back in the queue and goes on where it stopped; submitting the array a second time is safe.
+# All jobs help with all shards, so that none is left if some jobs are lost. A job that is preempted
+# or runs out of time is put back in the queue and goes on where it stopped; submitting the array, or
+# some of its numbers, again is safe.
 #SBATCH --job-name=sa-engine
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=8
@@ -18,7 +19,7 @@ set -u
 images=${1:?folder, list or tar of images}
 out=${2:?folder of the dataset}
 
-# The number of this job and of all jobs is read from SLURM_ARRAY_TASK_ID, _MIN and _MAX.
+# SLURM_ARRAY_TASK_ID, _MIN, _MAX and _COUNT choose the shard that this job begins with.
 srun sa-engine auto --images "$images" --out "$out" --preset sa-1b
 status=$?
 

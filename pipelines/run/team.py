@@ -21,7 +21,7 @@ from sa_engine.errors import BrokenWorker, InterruptedRun, SaEngineError
 from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
 from sa_engine.pipelines.run.events import ImageDone, ImageStarted
 from sa_engine.pipelines.run.one_image import Annotator, Reading
-from sa_engine.pipelines.run.signals import StopRequest, stop_on_signals
+from sa_engine.pipelines.run.signals import StopRequest, signals_held_back, stop_on_signals
 from sa_engine.pipelines.run.watch import Watch
 from sa_engine.pipelines.run.worker import Part, Retry, work
 from sa_engine.pipelines.run.workers import Workers
@@ -111,7 +111,8 @@ class Team:
             retry,
         )
         process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
-        with _threads_in_environment(max(1, (os.cpu_count() or 1) // self._workers.count)):
+        threads = max(1, (os.cpu_count() or 1) // self._workers.count)
+        with _threads_in_environment(threads), signals_held_back():
             process.start()
         theirs.close()
         return _Member(number, process, ours)

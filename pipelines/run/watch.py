@@ -8,7 +8,7 @@ from typing import Protocol
 from sa_engine.dataset.folder.base import Folder
 from sa_engine.dataset.manifest import Manifest, read_manifest
 from sa_engine.dataset.shards.stats import complete_shards, read_stats
-from sa_engine.dataset.shards.writer import clear_scratch
+from sa_engine.dataset.shards.writer import clear_scratch, pending_shards
 from sa_engine.errors import SaEngineError
 from sa_engine.pipelines.run.events import Event, ImageDone, ShardOpened, ShardRetried
 from sa_engine.pipelines.run.worker import Retry, plan_retry, stats_digest
@@ -40,6 +40,7 @@ class RunSummary:
     num_retried: images that had failed before and were tried again in this run.
     num_still_failing: of these, how many failed again.
     num_repaired: damaged shards that were made anew before the run.
+    num_left: shards of other parts that are not complete.
     """
 
     out: str
@@ -52,6 +53,7 @@ class RunSummary:
     num_retried: int = 0
     num_still_failing: int = 0
     num_repaired: int = 0
+    num_left: int = 0
 
 
 class Progress(Protocol):
@@ -153,6 +155,7 @@ class Watch:
             num_new=self._num_new,
             num_retried=self._num_retried,
             num_still_failing=self._num_still_failing,
+            num_left=len(pending_shards(self._folder.url, manifest)),
         )
 
     def _shards(self, manifest: Manifest) -> list[int]:

@@ -6,7 +6,7 @@ failures, progress within a shard, completion) is in `shard_work`, `one_image` a
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sa_engine.dataset.folder.base import Folder
@@ -66,13 +66,23 @@ whoever finds others knows that it has been done. None for a shard that was not 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A worker's share of a dataset's shards: those with index ≡ `index` modulo `count`."""
+    """A worker's share of a dataset's shards: those with index ≡ `index` modulo `count`.
+
+    begin: share of the dataset after which it begins, [0, 1): workers that share everything seldom
+        want the same shard if each begins elsewhere.
+    """
 
     index: int = 0
     count: int = 1
+    begin: float = 0.0
 
     def __contains__(self, shard_index: int) -> bool:
         return shard_index % self.count == self.index
+
+    def ordered(self, shards: Iterable[int], num_shards: int) -> list[int]:
+        """Shards in the order in which they are done, of `num_shards` in all."""
+        first = int(self.begin * num_shards)
+        return sorted(shards, key=lambda index: (index < first, index))
 
 
 def work(
@@ -110,7 +120,7 @@ def work(
         if not pending and not again:
             return
         claimed = False
-        for index in sorted(pending | again.keys()):
+        for index in part.ordered(pending | again.keys(), manifest.num_shards):
             if stop():
                 raise InterruptedRun("the same command continues where it stopped")
             is_pending = index in pending

@@ -172,3 +172,12 @@ def test_sigkill_of_the_parent_loses_no_finished_image(begin: Begin, tmp_path: P
     summary = run_here(killed, Bright(), reading=Reading())
     assert 0 < summary.num_new < 12
     assert deterministic_bytes(calm) == deterministic_bytes(killed)
+
+
+def test_a_part_says_what_it_leaves(begin: Begin) -> None:
+    folder = begin("parts")
+    first = run_here(folder, Bright(), reading=Reading(), workers=Workers(part=Part(1, 2)))
+    assert (first.num_images, first.num_left) == (5, 2)
+    # Without parts, whatever is left is done, from the middle on.
+    rest = run_here(folder, Bright(), reading=Reading(), workers=Workers(part=Part(begin=0.9)))
+    assert (rest.num_images, rest.num_new, rest.num_left) == (12, 7, 0)
