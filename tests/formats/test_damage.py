@@ -1,5 +1,7 @@
 """Damaged versions of valid files: each adapter counts what it cannot take, and never fails.
 
+As many regions come out of an image as went in: in masks, as boxes, or counted as lost.
+
 Damage is done to bytes (flipped, cut, doubled) and, for JSON, to values (any of them replaced by
 another one), for whatever is no JSON at all would otherwise be most of what is tried.
 """
@@ -15,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sa_engine.errors import AnnotationError, UsageError
+from sa_engine.formats.base import ImportedImage
 from sa_engine.formats.convert import convert
 from sa_engine.formats.detect import detect_format, open_annotations
 from sa_engine.formats.frames import Orientation
-from sa_engine.formats.reasons import Tally
+from sa_engine.formats.reasons import Loss, Tally
 from sa_engine.formats.registry import Format
 from tests.formats.readers import (
     test_bsds,
@@ -73,6 +76,12 @@ junk = st.one_of(
 )
 
 
+def regions_out(image: ImportedImage) -> int:
+    """The regions that came out of a source's image, one way or another."""
+    lost = sum(note.count for note in image.notes if isinstance(note.reason, Loss))
+    return sum(mask.regions for mask in image.masks) + len(image.boxes) + lost
+
+
 def use(path: Path, kind: Format) -> None:
     """Everything that an import does with a source."""
     try:
@@ -84,6 +93,7 @@ def use(path: Path, kind: Format) -> None:
         assert source.images[index].file_name
         assert source.count(index) >= 0
         for size_hw in SIZES_HW:
+            assert source.count(index) == regions_out(source.read(index, size_hw))
             found = convert(source, [index], Orientation(6, size_hw))
             assert all(mask.segmentation.size_hw == size_hw for mask in found.masks)
             assert all(mask.area > 0 for mask in found.masks)
