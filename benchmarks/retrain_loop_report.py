@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sa_engine.report.loop_curves import Dot, dots_svg
+from sa_engine.report.charts.rounds import Dot, dots_svg
 
 ACCEPT_IOU = 0.8
 """From this IoU with a human mask on, the simulated annotator takes a proposal over."""

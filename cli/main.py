@@ -19,6 +19,7 @@ COMMANDS = {
     "import": ("import_", "Turn masks that people made into a dataset (stage 1)."),
     "export": ("export", "Write a dataset in another tool's format."),
     "show": ("show", "Write pictures and a page of a dataset's masks to look through."),
+    "report": ("report", "Write figures of datasets: a page, JSON and Parquet, side by side."),
     "status": ("status", "Say how far a dataset is, and what failed."),
     "verify": ("verify", "Check every byte, mask and count of a dataset."),
     "merge": ("merge", "Unite datasets; images that are the same become one."),

@@ -82,9 +82,9 @@ def write_viewer(
         apart_from=[str(each) for each in run.datasets],
     )
     datasets = [Dataset(each, allow_incomplete=True) for each in run.datasets]
-    names = _names(run.datasets)
+    names = set_names(run.datasets)
     with page_folder(run.out) as folder:
-        writer = ViewerWriter(folder, " and ".join(names), names, datasets, run)
+        writer = ViewerWriter(folder, names, datasets, max_side=run.max_side, overlays=run.overlays)
         for image in _images(datasets, run.limit):
             writer.add(image)
             if progress is not None:
@@ -95,19 +95,26 @@ def write_viewer(
 
 
 class ViewerWriter:
-    """Writes a viewer's files into a folder, image by image."""
+    """Writes a viewer's files into a folder, image by image.
+
+    names, datasets: of the sets that are shown, one or two. max_side, overlays: see `ViewerRun`.
+    """
 
     def __init__(
         self,
         folder: Path,
-        title: str,
         names: Sequence[str],
         datasets: Sequence[Dataset],
-        run: ViewerRun,
+        *,
+        max_side: int = MAX_SIDE,
+        overlays: bool = False,
     ) -> None:
-        self._folder, self._datasets, self._run = folder, datasets, run
+        self._folder, self._datasets = folder, datasets
+        self._max_side, self._overlays = max_side, overlays
+        title = " and ".join(names)
         self._columns = ViewerColumns(title, names)
         self._summary = ViewerSummary(page=folder / PAGE_NAME, sets=tuple(names))
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE_NAME).write_text(viewer_page(title), encoding="utf-8")
 
     def add(self, image: ViewerImage) -> None:
@@ -132,8 +139,8 @@ class ViewerWriter:
         masks = [mask.segmentation for mask in record.annotations]
         if rgb is None:
             rgb = _grey(record)
-        elif self._run.overlays:
-            drawn = overlay(reduced(rgb, self._run.max_side), masks)
+        elif self._overlays:
+            drawn = overlay(reduced(rgb, self._max_side), masks)
             place = self._folder / OVERLAYS_NAME
             place.mkdir(exist_ok=True)
             (place / f"{image.key}.jpg").write_bytes(to_jpeg(drawn, 90))
@@ -165,11 +172,11 @@ class ViewerWriter:
     ) -> str:
         """Returns the file's suffix. What browsers read is copied unless it is large."""
         suffix = Path(record.file_name).suffix.lower()
-        is_small = max(record.height, record.width) <= self._run.max_side
+        is_small = max(record.height, record.width) <= self._max_side
         if is_small and suffix in _BROWSERS_READ and dataset.has_image(record):
             path.with_name(path.name + suffix).write_bytes(dataset.read_image_bytes(record))
             return suffix
-        data = to_jpeg(reduced(rgb, self._run.max_side), 90)
+        data = to_jpeg(reduced(rgb, self._max_side), 90)
         path.with_name(path.name + ".jpg").write_bytes(data)
         return ".jpg"
 
@@ -197,12 +204,15 @@ def _all_images(datasets: Sequence[Dataset]) -> Iterable[ViewerImage]:
         yield ViewerImage(key=key, records=(first, second), matches=pair.matches)
 
 
-def _names(paths: Sequence[Path | str]) -> list[str]:
-    """The folders' names, with their parents' where they are the same."""
-    names = [short_names(path) for path in paths]
-    if len({name for _, name in names}) < len(names):
-        return [f"{parent}/{name}" for parent, name in names]
-    return [name for _, name in names]
+def set_names(paths: Sequence[Path | str]) -> list[str]:
+    """The folders' names, with their parents' where they are the same, numbered where these are."""
+    pairs = [short_names(path) for path in paths]
+    names = [name for _, name in pairs]
+    if len(set(names)) < len(names):
+        names = [f"{parent}/{name}" for parent, name in pairs]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return names
 
 
 def _grey(record: ImageRecord) -> NDArray[np.uint8]:

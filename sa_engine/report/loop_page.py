@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 
-from sa_engine.report.loop_curves import Bar, Dot, bars_svg, dots_svg, stacks_svg
+from sa_engine.report.charts.rounds import Bar, Dot, bars_svg, dots_svg, stacks_svg
 
 STAGE_COLOURS = {"manual": "#4269d0", "semi-automatic": "#efb118", "automatic": "#3ca951"}
 

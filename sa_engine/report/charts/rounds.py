@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-LEAST_WIDTH, MOST_WIDTH, HEIGHT = 460, 960, 260
+from sa_engine.report.charts.axes import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    height_of,
+    label,
+    nice_span,
+    opening,
+    rules,
+)
+
+LEAST_WIDTH, MOST_WIDTH = 460, 960
 PLACE_WIDTH = 90
 """What a round's name takes, units of the picture."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 34, 44
 COLOUR = "#4269d0"
 
 
@@ -36,15 +47,15 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
     """Dots joined by a line through the filled ones, each with a bar for its interval."""
     if not dots:
         return _frame(title, [], [], (0.0, 1.0))
-    span = _nice_span(min(d.low for d in dots), max(d.high for d in dots))
+    span = nice_span(min(d.low for d in dots), max(d.high for d in dots))
     xs, parts = _places(len(dots)), []
-    line = [(x, _y(d.value, span)) for x, d in zip(xs, dots, strict=True) if d.filled]
+    line = [(x, height_of(d.value, span)) for x, d in zip(xs, dots, strict=True) if d.filled]
     if len(line) > 1:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOUR}" stroke-width="2"/>')
     rises = {x: after < y for (x, y), (_, after) in pairwise(line)}
     for x, dot in zip(xs, dots, strict=True):
-        low, high, y = (_y(value, span) for value in (dot.low, dot.high, dot.value))
+        low, high, y = (height_of(value, span) for value in (dot.low, dot.high, dot.value))
         if dot.high > dot.low:
             parts.append(
                 f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" '
@@ -59,9 +70,9 @@ def dots_svg(title: str, dots: Sequence[Dot]) -> str:
         is_above = dot.filled and not rises.get(x, False)
         height = y + (-8 if is_above else 16)
         if x + 42 < _width(len(dots)):
-            parts.append(_label(x + 7, height, f"{dot.value:.3f}", "start"))
+            parts.append(label(x + 7, height, f"{dot.value:.3f}", "start"))
         else:
-            parts.append(_label(x - 7, height, f"{dot.value:.3f}", "end"))
+            parts.append(label(x - 7, height, f"{dot.value:.3f}", "end"))
     return _frame(title, [dot.name for dot in dots], parts, span)
 
 
@@ -80,7 +91,7 @@ def stacks_svg(
 ) -> str:
     """One stack of bars a round, in the order of `colours`, with a legend if there are several."""
     most = max((sum(values.values()) for _, values in stacks), default=0.0)
-    span = _nice_span(0.0, most or 1.0)
+    span = nice_span(0.0, most or 1.0)
     xs, parts = _places(len(stacks)), []
     width = min(46.0, 0.6 * (_width(len(stacks)) - LEFT - RIGHT) / max(1, len(stacks)))
     for x, (name, values) in zip(xs, stacks, strict=True):
@@ -89,7 +100,7 @@ def stacks_svg(
             value = values.get(key, 0)
             if not value:
                 continue
-            top, bottom = _y(done + value, span), _y(done, span)
+            top, bottom = height_of(done + value, span), height_of(done, span)
             said = f"{name}, {key}" if key else name
             parts.append(
                 f'<rect x="{x - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" '
@@ -97,13 +108,13 @@ def stacks_svg(
                 f"<title>{escape(said)}: {value:,.{digits}f}</title></rect>"
             )
             done += value
-        parts.append(_label(x, _y(done, span) - 6, f"{done:,.{digits}f}"))
+        parts.append(label(x, height_of(done, span) - 6, f"{done:,.{digits}f}"))
     shown = [key for key in colours if key and any(values.get(key) for _, values in stacks)]
     for place, key in enumerate(shown):
         x = LEFT + 4 + place * 118
         parts.append(f'<rect x="{x}" y="{HEIGHT - 13}" width="10" height="10" '
                      f'fill="{colours[key]}"/>')  # fmt: skip
-        parts.append(_label(x + 15, HEIGHT - 4, key, anchor="start"))
+        parts.append(label(x + 15, HEIGHT - 4, key, anchor="start"))
     return _frame(title, [name for name, _ in stacks], parts, span)
 
 
@@ -112,29 +123,13 @@ def _frame(
 ) -> str:
     """A chart: title, ticks with lines across, names below, and what is in it."""
     width = _width(len(names))
-    lines = [
-        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-        'font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
-        f"<title>{escape(title)}</title>",
-        f'<text x="{LEFT}" y="18" font-size="13" font-weight="600">{escape(title)}</text>',
-    ]
-    for tick in _ticks(span):
-        y = _y(tick, span)
-        lines.append(
-            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{width - RIGHT}" y2="{y:.1f}" '
-            'stroke="currentColor" opacity="0.15"/>'
-        )
-        lines.append(_label(LEFT - 6, y + 4, f"{tick:,g}", anchor="end"))
+    lines = [*opening(title, width), *rules(span, width)]
     every = max(1, math.ceil(len(names) * PLACE_WIDTH / (width - LEFT - RIGHT)))
     for place, (x, name) in enumerate(zip(_places(len(names)), names, strict=True)):
         if place % every == 0:
             short = name if len(name) <= 15 else name[:14] + "…"
-            lines.append(_label(x, HEIGHT - BOTTOM + 16, short))
+            lines.append(label(x, HEIGHT - BOTTOM + 16, short))
     return "\n".join([*lines, *parts, "</svg>"])
-
-
-def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _width(count: int) -> int:
@@ -145,29 +140,3 @@ def _width(count: int) -> int:
 def _places(count: int) -> list[float]:
     step = (_width(count) - LEFT - RIGHT) / max(1, count)
     return [LEFT + step * (place + 0.5) for place in range(count)]
-
-
-def _y(value: float, span: tuple[float, float]) -> float:
-    low, high = span
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
-
-
-def _nice_span(low: float, high: float) -> tuple[float, float]:
-    """Limits on round numbers around an interval, with some air above."""
-    step = _step(low, high)
-    bottom = math.floor(low / step) * step
-    top = math.ceil((high + 0.15 * step) / step) * step
-    return bottom, top if top > bottom else bottom + step
-
-
-def _ticks(span: tuple[float, float]) -> list[float]:
-    low, high = span
-    step = _step(low, high)
-    return [round(low + i * step, 10) for i in range(round((high - low) / step) + 1)]
-
-
-def _step(low: float, high: float) -> float:
-    """A round number that divides an interval into about four."""
-    rough = max(high - low, 1e-3) / 4
-    power: float = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)

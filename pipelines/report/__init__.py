@@ -1,0 +1,1 @@
+"""Looking at datasets: figures of every image and mask, the report that shows them."""

@@ -1,0 +1,42 @@
+"""Images that are in a dataset more than once, or in several."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sa_engine.report.figures.near_duplicates import near_pairs
+
+Numbered = Sequence[tuple[int, int]]
+"""(image id, 64 bits that tell of its content)."""
+
+
+def same_images(contents: Numbered) -> int:
+    """Images whose file an image before them has, too."""
+    return len(contents) - len(np.unique(_values(contents)))
+
+
+def in_common(first: Numbered, second: Numbered) -> int:
+    """Different files that two datasets both have."""
+    return len(np.intersect1d(_values(first), _values(second)))
+
+
+def alike_pairs(
+    hashes: Numbered, contents: Numbered, limit: int
+) -> tuple[int, list[tuple[int, int, int]]]:
+    """Pairs that look alike though their files differ: how many, and the first `limit` of them as
+    (image id, image id, bits that differ), those that differ least first.
+    """
+    ids = [image_id for image_id, _ in hashes]
+    content = dict(contents)
+    pairs = [
+        (bits, ids[a], ids[b])
+        for a, b, bits in near_pairs(_values(hashes))
+        if content.get(ids[a]) is None or content.get(ids[a]) != content.get(ids[b])
+    ]
+    return len(pairs), [(a, b, bits) for bits, a, b in islice(sorted(pairs), limit)]
+
+
+def _values(numbered: Numbered) -> NDArray[np.uint64]:
+    return np.array([value for _, value in numbered], dtype=np.uint64)

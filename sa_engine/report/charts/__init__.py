@@ -1,0 +1,1 @@
+"""Charts as SVG texts, readable in black and white."""
