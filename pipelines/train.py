@@ -8,6 +8,7 @@ from typing import Any
 from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import read_card
+from sa_engine.model.device import choose_precision
 from sa_engine.model.weights import bundled_model
 from sa_engine.training.data.scenes import SCENES
 from sa_engine.training.distributed import training_place
@@ -88,6 +89,8 @@ def retrain(
     if not options.data and recipe.synthetic < 1:
         raise UsageError("no --data; give a dataset, or --synthetic 1 to train on scenes alone")
     with training_place(options.device) as (world, device):
+        if recipe.train.precision == "bfloat16":
+            choose_precision("bf16", device)
         request = TrainRequest(
             data=options.data,
             out=options.out,

@@ -10,7 +10,7 @@ from sa_engine.cli.shared.options import GroupedCommand, all_of, option_names, o
 from sa_engine.cli.shared.places import DEVICE, TRAINING_PRECISIONS, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.errors import UsageError
-from sa_engine.model.device import choose_device
+from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
 from sa_engine.model.weights import bundled_model
 from sa_engine.training.sam.align import AlignConfig, AlignReport, AlignRequest
@@ -78,13 +78,16 @@ def align(
         config = AlignConfig(**{k: v for k, v in given.items() if v is not None})
     except ValueError as error:
         raise UsageError(str(error)) from error
+    place = choose_device(device)
+    if config.precision == "bfloat16":
+        choose_precision("bf16", place)
     request = AlignRequest(
         images=images,
         teacher=teacher or bundled_model(),
         out=out,
         config=config,
         name=name,
-        device=choose_device(device),
+        device=place,
     )
     bar = StepBar[AlignReport]("align", config.steps, lambda r: f"error {r.error:.3f}")
     card = fit(request, report=bar.report)

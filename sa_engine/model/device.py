@@ -56,6 +56,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return _automatic_precision(device)
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision fp16 needs a GPU; on a CPU use auto, fp32 or bf16")
+    if name == "bf16" and device.type == "cpu" and not cpu_computes_bf16():
+        raise UsageError(
+            "this processor does not compute in bf16 (no avx512_bf16 or AMX in /proc/cpuinfo) and "
+            "would take many times as long; use auto or fp32"
+        )
     if name == "bf16" and device.type == "cuda" and not _cuda_computes_bf16(device):
         raise UsageError(
             f"{torch.cuda.get_device_name(device)} has no bf16; use auto, fp16 or fp32"

@@ -304,5 +304,5 @@ def test_bf16_finds_nearly_the_same_masks(random_sam: Sam, picture: NDArray[np.u
     loose = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
     config = GeneratorConfig(points_per_side=2, **loose)
     exact = MaskGenerator(random_sam, config).generate(picture)
-    coarse = MaskGenerator(deepcopy(random_sam), config, precision="bf16").generate(picture)
+    coarse = MaskGenerator(deepcopy(random_sam), config, precision=torch.bfloat16).generate(picture)
     assert summarise([compare(exact, coarse, match_iou=0.8)]).matched_share > 0.9

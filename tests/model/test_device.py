@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sa_engine.errors import UsageError
+from sa_engine.model import device
 from sa_engine.model.device import choose_device, choose_precision, cpu_computes_bf16
 
 CPU = torch.device("cpu")
@@ -39,9 +40,17 @@ def test_absent_mps() -> None:
         choose_device("mps")
 
 
-def test_precision_by_name() -> None:
+def test_precision_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cpu_computes_bf16", lambda: True)
     assert choose_precision("fp32", CPU) == torch.float32
     assert choose_precision("bf16", CPU) == torch.bfloat16
+
+
+def test_bf16_on_a_processor_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cpu_computes_bf16", lambda: False)
+    with pytest.raises(UsageError, match="does not compute in bf16"):
+        choose_precision("bf16", CPU)
+    assert choose_precision("auto", CPU) == torch.float32
 
 
 def test_precision_that_the_device_lacks() -> None:

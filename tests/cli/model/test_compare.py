@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sa_engine.model.device import cpu_computes_bf16
 from tests.cli.conftest import Run
 
 
@@ -21,6 +22,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.skipif(not cpu_computes_bf16(), reason="this processor has no bf16")
 def test_two_precisions(sa_engine: Run, small_model: Path, pictures: Path, tmp_path: Path) -> None:
     done = sa_engine(
         *("model", "compare", "--images", pictures, "--model", small_model),
