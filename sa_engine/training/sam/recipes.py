@@ -91,6 +91,34 @@ def finetune() -> Recipe:
     return replace(begun, train=train, synthetic=0.0, needs_start=True)
 
 
+def pretrained() -> Recipe:
+    """From a lite encoder that was aligned with a model that works (`align`), or from ImageNet.
+
+    The neck learns fastest, the decoder at half of its rate, the backbone at a quarter and without
+    its early stages, which know what they need. A larger size and more rounds come at the end, with
+    a lower rate: five rounds instead of two made the answers to nine clicks better at once.
+    """
+    begun = scratch()
+    train = replace(
+        begun.train,
+        variant="lite2",
+        image_size=384,
+        steps=600,
+        freeze_stages=4,
+        prompts=replace(begun.train.prompts, masks_per_image=6),
+        losses=LossWeights(focal=0.0, bce=1.0, balance=0.5, dice=1.0, iou=2.0, all_iou=True),
+        optim=replace(
+            begun.train.optim,
+            lr=4e-4,
+            warmup_steps=25,
+            backbone_lr_scale=0.25,
+            decoder_lr_scale=0.5,
+            ema_decay=0.985,
+        ),
+    )
+    return replace(begun, train=train, jitter=replace(begun.jitter, min_scale=0.6), synthetic=0.05)
+
+
 def automatic() -> Recipe:
     """The published recipe of the model for automatic generation.
 
@@ -111,5 +139,6 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "paper": paper,
     "scratch": scratch,
     "finetune": finetune,
+    "pretrained": pretrained,
     "automatic": automatic,
 }
