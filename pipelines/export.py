@@ -1,16 +1,18 @@
 """From a dataset to other tools' formats. What a format cannot hold is counted, mask by mask."""
 
-import os
-import shutil
+import errno
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from sa_engine.dataset.folder.draft import draft_of, explain_output
+from sa_engine.dataset.folder.sealed import canonical, seal, unseal
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus
-from sa_engine.errors import DatasetError, UsageError
+from sa_engine.errors import DamagedError, UsageError
 from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import (
     ExportedImage,
@@ -28,6 +30,11 @@ from sa_engine.formats.writers.sa1b import Sa1bWriter
 from sa_engine.formats.writers.survey import Survey, survey_of
 from sa_engine.formats.writers.yolo import YoloWriter
 from sa_engine.pipelines.stages.import_report import read_report
+from sa_engine.version import __version__
+
+MARK_NAME = ".sa-engine-export"
+"""A small file in an exported folder that says what it was made from: the same command again knows
+that it is done. Tools pass over hidden files."""
 
 
 class OutFormat(StrEnum):
@@ -88,33 +95,90 @@ def run_export(
 ) -> ExportSummary:
     """Write a dataset in another format. The folder appears when it is whole.
 
-    progress: called with (images done, images in all).
-    Raises UsageError for paths or options that cannot work, DatasetError for an incomplete dataset
-    or a folder that cannot be written.
+    An export that was finished before is left as it is. progress: called with (images done, images
+    in all). Raises UsageError for paths or options that cannot work, DatasetError for an incomplete
+    dataset, OutputError where the folder cannot be written.
     """
     if run.polygons and run.format is not OutFormat.COCO:
         raise UsageError(f"polygons can be chosen for coco alone, not for {run.format.value}")
     dataset = Dataset(run.dataset)
-    _check_empty(run.out)
-    partial = run.out.absolute().parent / f".{run.out.name}.{os.getpid()}.partial"
-    try:
-        partial.mkdir(parents=True)
-        summary = _write(run, dataset, partial, progress)
-        single = run.format is OutFormat.COCO and run.out.suffix == ".json"
-        (partial / "instances.json" if single else partial).replace(run.out)
-    except OSError as error:
-        raise DatasetError(
-            f"cannot write {run.out}: {error.strerror or error}: free space or get permission "
-            "there, and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    signature = _signature(run, dataset)
+    if (finished := _finished(run.out, signature)) is not None:
+        return finished
+    single = run.format is OutFormat.COCO and run.out.suffix == ".json"
+    with explain_output(run.out), draft_of(run.out) as draft:
+        draft.mkdir()
+        summary = _write(run, dataset, draft, progress)
+        try:
+            if not single:
+                (draft / MARK_NAME).write_bytes(seal({"export": signature, **_to_json(summary)}))
+                draft.replace(run.out)
+            elif run.out.exists():
+                if run.out.read_bytes() != (draft / "instances.json").read_bytes():
+                    raise _is_taken(run.out)
+            else:
+                (draft / "instances.json").replace(run.out)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EEXIST):
+                raise
+            # Another export was faster: the same one, or this raises.
+            _finished(run.out, signature)
     return summary
 
 
-def _check_empty(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already: choose a new or empty folder for --out")
+def _to_json(summary: ExportSummary) -> dict[str, Any]:
+    return {
+        "images": summary.num_images,
+        "masks": summary.num_masks,
+        "left_out": summary.num_left_out,
+        "losses": summary.losses.to_json(),
+    }
+
+
+def _from_json(content: Mapping[str, Any]) -> ExportSummary:
+    losses = Tally()
+    losses.add_json(content["losses"])
+    return ExportSummary(content["images"], content["masks"], content["left_out"], losses)
+
+
+def _is_taken(out: Path) -> UsageError:
+    return UsageError(f"{out} is there already: choose a new or empty folder for --out")
+
+
+def _signature(run: ExportRun, dataset: Dataset) -> str:
+    """What the content of an export depends on."""
+    options = {
+        "dataset": dataset.digest(),
+        "report": repr(read_report(dataset.folder)),
+        "format": run.format.value,
+        "filter": [run.filter.min_area, run.filter.min_iou, sorted(run.filter.stages)],
+        "with_images": run.with_images,
+        "polygons": run.polygons,
+        "engine": __version__,
+    }
+    return hashlib.sha256(canonical(options).encode("ascii")).hexdigest()
+
+
+def _finished(out: Path, signature: str) -> ExportSummary | None:
+    """What an earlier run of the same export has made at `out`; None if nothing is there.
+
+    A single file bears no mark: an older one is held against the new one, see `run_export`.
+    Raises UsageError if something else is there.
+    """
+    if not out.exists() or (out.is_file() and out.suffix == ".json"):
+        return None
+    if out.is_dir() and not any(out.iterdir()):
+        return None
+    try:
+        content = unseal((out / MARK_NAME).read_bytes(), name=MARK_NAME)
+        if content["export"] == signature:
+            return _from_json(content)
+    except (OSError, DamagedError, KeyError, TypeError, ValueError):
+        raise _is_taken(out) from None
+    raise UsageError(
+        f"{out} was exported with other options or from another state of the dataset: remove it, "
+        "or choose a new or empty folder for --out"
+    )
 
 
 def _write(

@@ -11,6 +11,7 @@ SaEngineError
 ├── Irreparable          what is left of a shard does not say what it was
 ├── StageUnavailable     the stage that could make a shard again cannot be had
 ├── BrokenWorker         what a worker needs has failed for good; another one is started
+├── OutputError          a file cannot be written: the disk is full, or may not be written to
 ├── AnnotationError      a foreign annotation file cannot be read at all
 ├── TrainingError        a training run cannot go on
 ├── NotDone              a step of a loop that is looked for has not been made
@@ -84,6 +85,10 @@ class IncompleteError(DatasetError):
 
 class DamagedError(DatasetError):
     """Bytes on disk disagree with their checksum or their schema."""
+
+
+class OutputError(SaEngineError):
+    """A file cannot be written: the disk is full, or may not be written to."""
 
 
 class AnnotationError(SaEngineError):

@@ -1,6 +1,8 @@
 """Exporting: what comes back when an export is imported again, and what is said to be lost."""
 
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.errors import UsageError
 from sa_engine.formats.writers.base_writer import Filter
 from sa_engine.masks.rle import area, bbox_xywh, decode, encode
-from sa_engine.pipelines.export import ExportRun, ExportSummary, OutFormat, run_export
+from sa_engine.pipelines.export import MARK_NAME, ExportRun, ExportSummary, OutFormat, run_export
 from sa_engine.pipelines.stages.manual import ImportRun, run_import
 from tests.support.drawing import grid, save_picture
 
@@ -268,15 +270,18 @@ def test_sa_1b_shards(dataset: Path) -> None:
 def test_without_images(dataset: Path) -> None:
     out, _ = exported(dataset, OutFormat.LABELME, with_images=False)
 
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["a.json", "a.json"]
+    assert sorted(files(out)) == [MARK_NAME, "one/a.json", "two/a.json"]
 
 
 def test_places_that_are_taken(dataset: Path) -> None:
     out, _ = exported(dataset, OutFormat.COCO)
-
-    with pytest.raises(UsageError, match="is there already"):
-        exported(dataset, OutFormat.COCO)
-    assert not list(out.parent.glob(".*partial"))
+    taken = out.parent / "taken"
+    taken.mkdir()
+    (taken / "mine").touch()
+    for place in (taken, taken / "mine"):
+        with pytest.raises(UsageError, match="is there already"):
+            exported(dataset, OutFormat.COCO, out=place)
+    assert sorted(files(taken)) == ["mine"] and not left_over(out.parent)
     with pytest.raises(UsageError, match="polygons can be chosen for coco alone"):
         exported(dataset, OutFormat.CVAT, polygons=True)
 
@@ -293,3 +298,88 @@ def test_import_export_import_of_research_sets(tmp_path: Path, shared_data: Path
         for before, after in zip(Dataset(first), Dataset(again), strict=True):
             assert before.annotations == after.annotations
             assert before.attributes == after.attributes
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def left_over(folder: Path) -> list[Path]:
+    return list(folder.glob(".*.draft"))
+
+
+@pytest.mark.parametrize("kind", OutFormat)
+def test_a_finished_export_is_known_again(dataset: Path, kind: OutFormat) -> None:
+    out, first = exported(dataset, kind)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = run_export(ExportRun(dataset=dataset, out=out, format=kind))
+    assert (again.num_images, again.num_masks) == (first.num_images, first.num_masks)
+    assert again.losses.to_json() == first.losses.to_json()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    with pytest.raises(UsageError, match="exported with other options or from another state"):
+        run_export(ExportRun(dataset=dataset, out=out, format=kind, filter=Filter(min_area=3)))
+    (out / MARK_NAME).unlink()
+    with pytest.raises(UsageError, match="is there already"):
+        run_export(ExportRun(dataset=dataset, out=out, format=kind))
+
+
+def test_a_finished_coco_file_is_known_again(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks.json"
+    run = ExportRun(dataset=dataset, out=out, format=OutFormat.COCO)
+    run_export(run)
+    data = out.read_bytes()
+    assert run_export(run).num_images == 2 and out.read_bytes() == data
+    out.write_text("{}")
+    with pytest.raises(UsageError, match="is there already"):
+        run_export(run)
+    assert out.read_text() == "{}" and not left_over(tmp_path)
+
+
+EXPORTING = """
+import sys, threading
+from pathlib import Path
+from sa_engine.pipelines.export import MARK_NAME, ExportRun, OutFormat, run_export
+def wait(done, total):
+    if len(sys.argv) > 3:
+        print("begun", flush=True)
+        sys.stdin.readline()
+run = ExportRun(dataset=sys.argv[1], out=Path(sys.argv[2]), format=OutFormat.COCO)
+run_export(run, progress=wait)
+"""
+
+
+def start_export(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", EXPORTING, *map(str, arguments)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_a_killed_export_left_is_removed_and_a_live_one_is_not_harmed(
+    dataset: Path, tmp_path: Path
+) -> None:
+    with start_export(dataset, tmp_path / "out", "wait") as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == "begun\n"
+        killed.kill()
+    assert len(left_over(tmp_path)) == 1
+    (tmp_path / ".out.note.draft").mkdir()  # of somebody else
+    live = [start_export(dataset, tmp_path / "out", "wait") for _ in range(2)]
+    for process in live:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    assert len(left_over(tmp_path)) == 3
+    run_export(ExportRun(dataset=dataset, out=tmp_path / "out", format=OutFormat.COCO))
+    before = files(tmp_path / "out")
+    for process in live:
+        # They were slower, and find what they would have made.
+        _, said = process.communicate("\n\n")
+        assert process.returncode == 0, said
+    assert files(tmp_path / "out") == before
+    assert [path.name for path in left_over(tmp_path)] == [".out.note.draft"]
