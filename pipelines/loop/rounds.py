@@ -54,9 +54,20 @@ def run_loop(config: LoopConfig, *, watcher: Watcher | None = None) -> LoopState
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {config.out}: {error.strerror}: give another out") from error
+    _refuse_foreign(config.out)
     with _alone(config.out):
         walk = _Walk(config, watcher=watcher or Watcher(), perform=True)
         return walk.run()
+
+
+def _refuse_foreign(out: Path) -> None:
+    """UsageError unless a folder is empty or a loop's own."""
+    held = {entry.name for entry in out.iterdir()}
+    if held and not held & {"steps", ".lock"}:
+        raise UsageError(
+            f"{out} is not empty and not a loop's folder (it holds {min(held)!r}): "
+            "choose a new or empty folder for --out"
+        )
 
 
 def look_at_loop(config: LoopConfig) -> LoopState:

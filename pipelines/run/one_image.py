@@ -8,7 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sa_engine.dataset.images.reading import DEFAULT_MAX_PIXELS, StoredImage, read_image
@@ -127,7 +127,7 @@ def load(source: Source, reading: Reading) -> Loaded:
         image = read_image(data, max_pixels=reading.max_pixels, shortest_side=reading.shortest_side)
     except Exception as error:
         return Loaded(source, sha256, None, _explain(error))
-    return Loaded(source, sha256, image, None)
+    return Loaded(source, sha256, replace(image, sha256=sha256), None)
 
 
 def load_ahead(sources: Iterable[Source], reading: Reading) -> Iterator[tuple[Source, Loaded]]:

@@ -258,19 +258,16 @@ class ProposalSet:
                 ids[self._ids[found.position]] = None
         return tuple(ids)
 
-    def record(
-        self, image_ids: Sequence[int], source: Source, data: bytes, image: StoredImage
-    ) -> ImageRecord:
+    def record(self, image_ids: Sequence[int], source: Source, image: StoredImage) -> ImageRecord:
         """The exported image, of those that it may be, that is the very picture at hand.
 
-        data: the picture's bytes. Raises ImageError: "other-size", "other-picture".
+        Raises ImageError: "other-size", "other-picture".
         """
         records = [self.dataset.record(image_id) for image_id in image_ids]
-        digest = hashlib.sha256(data).hexdigest()
         height, width = image.size_hw
         fitting = [each for each in records if (each.width, each.height) == (width, height)]
         for record in fitting:
-            if digest == record.sha256 or digest == self._stored_digest(record):
+            if image.sha256 in (record.sha256, self._stored_digest(record)):
                 return record
         if not fitting:
             raise ImageError(

@@ -8,8 +8,7 @@ import numpy as np
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
-from sa_engine.dataset.sources.listing import Source, read_source_bytes
-from sa_engine.errors import ImageError
+from sa_engine.dataset.sources.listing import Source
 from sa_engine.masks import rle
 from sa_engine.masks.rle import Rle
 
@@ -56,13 +55,9 @@ class ExistingMasks:
 
     def _position(self, source: Source, image: StoredImage) -> int | None:
         # The stored bytes are the file's own unless it had to be turned or downsized.
-        position = self._by_content.get(hashlib.sha256(image.data).hexdigest())
+        position = self._by_content.get(image.sha256)
         if position is None:
-            try:
-                data = read_source_bytes(source)
-            except ImageError:
-                data = b""
-            position = self._by_content.get(hashlib.sha256(data).hexdigest())
+            position = self._by_content.get(hashlib.sha256(image.data).hexdigest())
         return self._by_name.get(source.name) if position is None else position
 
 

@@ -44,7 +44,7 @@ def make_report(
             if row["status"] != ImageStatus.OK:
                 failed += 1
                 images.add(Note(Loss.IMAGE_FAILED, row["source"], of_images=True))
-                for place in matched.indices[row["source"]]:
+                for place in matched.indices.get(row["source"], ()):
                     lost = annotations.count(place)
                     if lost:
                         what = f"annotations of {row['source']}"

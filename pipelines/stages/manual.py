@@ -22,7 +22,6 @@ from sa_engine.dataset.sources.listing import (
     Source,
     SourceList,
     list_sources,
-    read_source_bytes,
 )
 from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
@@ -140,8 +139,7 @@ class ImportAnnotator:
             proposed = None
             if self.proposals is not None:
                 image_ids = self.exported[source.name]
-                data = read_source_bytes(source)
-                proposed = self.proposals.record(image_ids, source, data, image)
+                proposed = self.proposals.record(image_ids, source, image)
             indices = self.indices[source.name]
             undecided = picture.exif != 1 and any(
                 is_undecided(self.annotations.size_hw(index), picture) for index in indices

@@ -2,20 +2,17 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from sa_engine.dataset.folder.base import Folder, open_folder
 from sa_engine.dataset.folder.layout import SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.folder.sealed import canonical, seal, unseal
 from sa_engine.dataset.records import Stage
-from sa_engine.dataset.sources.frozen import (
-    INPUTS_NAME,
-    describe_difference,
-    freeze,
-    lacks_only_vanished,
-)
+from sa_engine.dataset.sources.frozen import INPUTS_NAME, Frozen, freeze
+from sa_engine.dataset.sources.growth import list_change
 from sa_engine.dataset.sources.source_list import Source, SourceList
 from sa_engine.errors import DamagedError, DatasetError, UsageError
 from sa_engine.version import __version__
@@ -35,6 +32,16 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierList:
+    """The input list before it grew: see the fields of `Manifest`. limit: the option, if any."""
+
+    num_images: int
+    sources_sha256: str
+    inputs_sha256: str
+    limit: Option = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a dataset is. Two runs with equal manifests and inputs make equal bytes.
 
@@ -42,9 +49,11 @@ class Manifest:
     model: the weights used; None where people or another tool made the masks.
     options: every option that changes the result, by its name on the command line.
     num_images: rows of the frozen input list.
-    images_per_shard: images of every shard but the last, from 1.
+    images_per_shard: images of every shard but the last, from 1. Where the list has grown, a new
+        shard begins, so that shards that are complete stay as they are.
     sources_sha256: digest of the input list's content; "" until the dataset is opened.
     inputs_sha256: hex SHA-256 of inputs.parquet; "" until the dataset is opened.
+    history: the lists before this one, the first first; each is the beginning of the next.
     """
 
     stage: Stage | None
@@ -54,6 +63,7 @@ class Manifest:
     images_per_shard: int = 1000
     sources_sha256: str = ""
     inputs_sha256: str = ""
+    history: tuple[EarlierList, ...] = ()
     format_version: int = FORMAT_VERSION
     engine_version: str = __version__
 
@@ -66,18 +76,51 @@ class Manifest:
     @property
     def num_shards(self) -> int:
         """Shards that a complete dataset has."""
-        return -(-self.num_images // self.images_per_shard)
+        return sum(-(-(end - start) // self.images_per_shard) for start, end in self._parts())
 
     def image_ids(self, shard_index: int) -> range:
         """The image ids of a shard. UsageError if there is no such shard."""
-        if not 0 <= shard_index < self.num_shards:
-            raise UsageError(f"there is no shard {shard_index}: the dataset has {self.num_shards}")
-        first = shard_index * self.images_per_shard + 1
-        return range(first, min(first + self.images_per_shard, self.num_images + 1))
+        first = 0
+        for start, end in self._parts():
+            count = -(-(end - start) // self.images_per_shard)
+            if 0 <= shard_index - first < count:
+                begin = start + (shard_index - first) * self.images_per_shard + 1
+                return range(begin, min(begin + self.images_per_shard, end + 1))
+            first += count
+        raise UsageError(f"there is no shard {shard_index}: the dataset has {self.num_shards}")
 
     def shard_of(self, image_id: int) -> int:
         """The shard of an image id."""
-        return (image_id - 1) // self.images_per_shard
+        first = 0
+        for start, end in self._parts():
+            if image_id <= end:
+                break
+            first += -(-(end - start) // self.images_per_shard)
+        return first + (image_id - 1 - start) // self.images_per_shard
+
+    def as_of(self, shard_index: int) -> "Manifest":
+        """The manifest as it was when a shard came to be; later growth has not touched it."""
+        first = 0
+        place = 0
+        for start, end in self._parts():
+            first += -(-(end - start) // self.images_per_shard)
+            place += shard_index >= first
+        if place >= len(self.history):
+            return self
+        then = self.history[place]
+        limit = {"limit": then.limit} if "limit" in self.options else {}
+        return replace(
+            self,
+            num_images=then.num_images,
+            sources_sha256=then.sources_sha256,
+            inputs_sha256=then.inputs_sha256,
+            history=self.history[:place],
+            options={**self.options, **limit},
+        )
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """(images before, images after) of the first list and of each growth."""
+        return pairwise((0, *(each.num_images for each in self.history), self.num_images))
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
@@ -94,6 +137,7 @@ class Manifest:
             "images_per_shard": self.images_per_shard,
             "sources_sha256": self.sources_sha256,
             "inputs_sha256": self.inputs_sha256,
+            **({"history": [asdict(each) for each in self.history]} if self.history else {}),
         }
 
 
@@ -126,6 +170,7 @@ def read_manifest(folder: Folder) -> Manifest:
             images_per_shard=content["images_per_shard"],
             sources_sha256=content["sources_sha256"],
             inputs_sha256=content["inputs_sha256"],
+            history=tuple(EarlierList(**each) for each in content.get("history", ())),
             format_version=content["format_version"],
             engine_version=content["engine_version"],
         )
@@ -144,7 +189,9 @@ def open_output(
 ) -> Manifest:
     """Begin a dataset at `out`, or check that the one there may be continued.
 
-    sources: the input list; None to continue with the list that is frozen in the dataset.
+    sources: the input list; None to continue with the list that is frozen in the dataset. A list
+        that holds further images makes the dataset grow: they come after those that it has, in
+        shards of their own.
 
     Returns the manifest as it is stored. Raises UsageError if `out` is no place for a dataset, or
     holds one that was made with other options or inputs (named, with both values).
@@ -162,38 +209,63 @@ def _begin(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None)
         raise UsageError(f"{folder.url} is not a dataset yet: give the images to begin with")
     if len(sources) != manifest.num_images:
         raise ValueError(f"{len(sources)} sources for a manifest of {manifest.num_images} images")
-    frozen = freeze(folder, sources, images_per_shard=manifest.images_per_shard)
+    return _store(folder, manifest, sources)
+
+
+def _store(folder: Folder, manifest: Manifest, sources: Sequence[Source]) -> Manifest:
+    """Write the list and then the manifest, and second copies of both, see `spares`.
+
+    A reader, or a worker, that has either of before goes on: a list that has grown begins as it
+    did.
+    """
+    begins = [each.num_images for each in manifest.history]
+    frozen: Frozen = freeze(
+        folder, sources, images_per_shard=manifest.images_per_shard, begins=begins
+    )
     manifest = replace(
         manifest, sources_sha256=frozen.sources_sha256, inputs_sha256=frozen.file_sha256
     )
-    # Second copies of what nothing else could restore, see `spares`.
-    folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))
-    folder.write(SPARE_MANIFEST, seal(manifest.to_json()))
-    folder.write(MANIFEST_NAME, seal(manifest.to_json()))
+    sealed = seal(manifest.to_json())
+    if not begins:
+        # What nothing else could restore is safe before the dataset is one.
+        folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))
+        folder.write(SPARE_MANIFEST, sealed)
+    folder.write(MANIFEST_NAME, sealed)
+    if begins:
+        folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))
+        folder.write(SPARE_MANIFEST, sealed)
     return manifest
 
 
 def _continue(folder: Folder, manifest: Manifest, sources: Sequence[Source] | None) -> Manifest:
     stored = read_manifest(folder)
     for name, there, here in _differences(stored, manifest):
-        made = f"without {name}" if there is _NOT_SET else f"with {name} {_show(there)}"
-        now = "does not give it" if here is _NOT_SET else f"has {_show(here)}"
-        raise UsageError(
-            f"{folder.url} was made {made}, this run {now}: "
-            "give the same value to continue it, or another --out to begin anew"
-        )
-    if sources is None:
+        raise UsageError(_explain(folder, name, there, here))
+    if sources is None or SourceList.of(sources).digest() == stored.sources_sha256:
         return stored
-    if SourceList.of(sources).digest() != stored.sources_sha256:
-        if lacks_only_vanished(folder, sources):
-            # The frozen list stands: those images fail as missing, until they are put back.
-            return stored
+    change = list_change(folder, sources)
+    if change.problem:
         raise UsageError(
-            f"{folder.url} was made from other inputs: "
-            f"{describe_difference(folder, sources)}: "
-            "give the same images to continue it, or another --out to begin anew"
+            f"{folder.url} cannot go on with these images: {change.problem}: give all that it was "
+            "made of (a larger --limit, or none) and more if you like; or give another --out, and "
+            "unite the two with `sa-engine merge`"
         )
-    return stored
+    if change.grown is None:
+        return stored
+    earlier = EarlierList(
+        num_images=stored.num_images,
+        sources_sha256=stored.sources_sha256,
+        inputs_sha256=stored.inputs_sha256,
+        limit=stored.options.get("limit"),
+    )
+    limit = {"limit": manifest.options["limit"]} if "limit" in manifest.options else {}
+    grown = replace(
+        stored,
+        num_images=len(change.grown),
+        history=(*stored.history, earlier),
+        options={**stored.options, **limit},
+    )
+    return _store(folder, grown, change.grown)
 
 
 _NOT_SET = object()
@@ -205,17 +277,49 @@ def _differences(stored: Manifest, wanted: Manifest) -> list[tuple[str, Any, Any
     there, here = (json.loads(canonical(each.to_json())) for each in (stored, wanted))
     for either in (there, here):
         # The list itself tells more about other inputs than these; see `_continue`.
-        for name in ("sources_sha256", "inputs_sha256", "num_images", "num_shards"):
-            del either[name]
+        for name in ("sources_sha256", "inputs_sha256", "num_images", "num_shards", "history"):
+            either.pop(name, None)
+        either["options"].pop("limit", None)
         for name in ("stage", "model", "images_per_shard"):
             either["options"].setdefault(name, either.pop(name))
         for name, value in either.pop("options").items():
-            either[f"--{name.replace('_', '-')}"] = value
+            either[name.replace("-", "_")] = value
     names = sorted({*there, *here})
     pairs = [(name, there.get(name, _NOT_SET), here.get(name, _NOT_SET)) for name in names]
     return [
         (name, a, b) for name, a, b in pairs if a != b or isinstance(a, bool) != isinstance(b, bool)
     ]
+
+
+_CONTENTS = {
+    "annotations": "the annotations have changed since {out} was made of them",
+    "proposals": "{out} was made of other proposals than those given with --proposals",
+    "existing": "{out} was made beside other masks than those given with --existing",
+    "detector": "{out} was made with another detector",
+    "stage": "{out} was made by another stage ({there}) than this ({here})",
+    "model": "{out} was made with the model {there}, this run has {here}",
+    "engine_version": "{out} was made by sa-engine {there}, this is {here}",
+    "merge": "{out} was merged from other datasets, or these have changed since",
+    "split": "{out} is another part of a split",
+    "split_of": "{out} was split off another dataset, or that has changed since",
+    "split_draws": "{out} was split off with another --val",
+    "split_fraction": "{out} was split off with another --val",
+}
+"""What differs where an option of the manifest is no option of the command line: a digest, say."""
+
+
+def _explain(folder: Folder, name: str, there: Any, here: Any) -> str:
+    """What differs, and what to do."""
+    advice = (
+        "choose another --out to begin again; `sa-engine merge` unites the two if both are wanted"
+    )
+    if name in _CONTENTS:
+        text = _CONTENTS[name].format(out=folder.url, there=_show(there), here=_show(here))
+        return f"{text}: {advice}"
+    option = f"--{name.replace('_', '-')}"
+    made = f"without {option}" if there is _NOT_SET else f"with {option} {_show(there)}"
+    now = "does not give it" if here is _NOT_SET else f"has {_show(here)}"
+    return f"{folder.url} was made {made}, this run {now}: give the same value, or {advice}"
 
 
 def _show(value: Any) -> str:

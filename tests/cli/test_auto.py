@@ -251,3 +251,44 @@ def progress_of(out: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             total += path.stat().st_size
     return total
+
+
+def test_a_dataset_grows_with_its_folder(sa_engine: Run, small_model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("b", "c", "d"):
+        photograph(ord(name)).save(photos / f"{name}.png")
+    out = tmp_path / "out"
+    arguments = options(photos, out, small_model)
+    assert sa_engine(*arguments, "--limit", "2").returncode == 0
+    before = {path.name: path.read_bytes() for path in out.glob("sa_*")}
+    # The limit dropped, and one image more, which is listed first.
+    photograph(1).save(photos / "a.png")
+    done = sa_engine(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "4 images" in done.stdout and "2 of them done before" in done.stdout
+    after = {path.name: path.read_bytes() for path in out.glob("sa_*")}
+    assert before.items() <= after.items(), "what was there stays to the byte"
+    rows = pq.read_table(sorted(out.glob("sa_*.parquet"))).to_pylist()
+    names = [(row["image_id"], row["source"]) for row in rows]
+    assert names == [(1, "b.png"), (2, "c.png"), (3, "a.png"), (4, "d.png")]
+    assert sa_engine("verify", out).stdout == f"{out}: no problems\n"
+    again = sa_engine(*arguments)
+    assert (again.returncode, "4 of them done before" in again.stdout) == (0, True)
+    fewer = sa_engine(*arguments, "--limit", "1")
+    assert fewer.returncode == 2
+    assert "3 of its 4 images are not among the 1 given now" in fewer.stderr
+
+
+def test_a_run_without_a_single_mask_says_what_to_try(
+    sa_engine: Run, small_model: Path, tmp_path: Path
+) -> None:
+    photograph(1).save(tmp_path / "a.png")
+    done = sa_engine(
+        *options(tmp_path / "a.png", tmp_path / "out", small_model), "--preset", "reference"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 image, 0 masks" in done.stdout
+    assert "not a single mask: " in done.stderr and "--pred-iou-thresh" in done.stderr
+    told = json.loads(sa_engine("status", tmp_path / "out", "--json").stdout)
+    assert (told["images_done"], told["masks_in_complete_shards"]) == (1, 0)

@@ -15,6 +15,7 @@ from sa_engine.dataset.manifest import (
     read_manifest,
 )
 from sa_engine.dataset.records import Stage
+from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import DamagedError, DatasetError, UsageError
@@ -65,12 +66,9 @@ def test_files_that_vanish_do_not_end_a_run(tmp_path: Path) -> None:
     (photos / "3.jpg").unlink()
     (photos / "9.jpg").unlink()
     assert open_output(tmp_path / "out", PLAN, list_sources(photos)) == stored
-    # A shorter list is not the same as fewer files, and a new file is not to be passed over.
-    with pytest.raises(UsageError, match="was made from other inputs: 10 images then, 5 now"):
+    # A shorter list is not the same as fewer files.
+    with pytest.raises(UsageError, match=r"5 of its 10 images are not among the 5 .* --limit"):
         open_output(tmp_path / "out", PLAN, list_sources(photos)[:5])
-    (photos / "new.jpg").write_bytes(b"x")
-    with pytest.raises(UsageError, match="was made from other inputs"):
-        open_output(tmp_path / "out", PLAN, list_sources(photos))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,6 @@ def test_files_that_vanish_do_not_end_a_run(tmp_path: Path) -> None:
         ({"pred-iou-thresh": 0.9}, r"--pred-iou-thresh 0.88, this run has 0.9:"),
         ({"pred_iou_thresh": 0.9}, r"--pred-iou-thresh 0.88, this run has 0.9:"),
         ({"new": True}, r"made without --new, this run has True:"),
-        ({"limit": 5}, r"--limit None, this run has 5:"),
         ({"crops": [1, 3]}, r"--crops \[1, 2\], this run has \[1, 3\]:"),
     ],
 )
@@ -94,13 +91,13 @@ def test_other_options_are_named(tmp_path: Path, change: dict[str, Any], message
     ("change", "message"),
     [
         ({"images_per_shard": 5}, r"--images-per-shard 4, this run has 5:"),
-        ({"stage": Stage.MANUAL}, r"--stage 'automatic', this run has 'manual':"),
+        ({"stage": Stage.MANUAL}, r"another stage \('automatic'\) than this \('manual'\):"),
         (
             {"model": ModelRef(name="vit_t", sha256="b" * 64)},
-            r"--model vit_t \(aaaaaaaaaaaa\), this run has vit_t \(bbbbbbbbbbbb\):",
+            r"the model vit_t \(aaaaaaaaaaaa\), this run has vit_t \(bbbbbbbbbbbb\):",
         ),
         ({"model": None}, r"this run has None:"),
-        ({"engine_version": "0.0.0"}, r"engine_version '.*', this run has '0.0.0':"),
+        ({"engine_version": "0.0.0"}, r"made by sa-engine '.*', this is '0.0.0':"),
     ],
 )
 def test_other_makers_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -115,11 +112,46 @@ def test_equal_values_of_another_type_are_equal(tmp_path: Path) -> None:
     open_output(tmp_path, replace(PLAN, options=same), SOURCES)
 
 
-def test_other_inputs_are_named(tmp_path: Path) -> None:
+def test_contents_are_named_and_no_option_that_there_is_not(tmp_path: Path) -> None:
+    known = replace(PLAN, options={"annotations": "a" * 64, "split_draws": [0.0, 0.1]})
+    open_output(tmp_path, known, SOURCES)
+    for options, message in (
+        ({**known.options, "annotations": "b" * 64}, "the annotations have changed since"),
+        ({**known.options, "split_draws": [0.0, 0.2]}, "was split off with another --val"),
+    ):
+        with pytest.raises(UsageError, match=f"{message}.*sa-engine merge") as refused:
+            open_output(tmp_path, replace(known, options=options), SOURCES)
+        assert "aaaa" not in str(refused.value) and "--annotations" not in str(refused.value)
+
+
+def test_a_dataset_grows(tmp_path: Path) -> None:
+    few = replace(PLAN, num_images=6, options={**PLAN.options, "limit": 6})
+    stored = open_output(tmp_path, few, SOURCES[:6])
+    assert [stored.image_ids(i) for i in range(2)] == [range(1, 5), range(5, 7)]
+    grown = open_output(tmp_path, PLAN, SOURCES)
+    assert read_manifest(LocalFolder(tmp_path)) == grown
+    assert (grown.num_images, grown.num_shards, grown.options["limit"]) == (10, 3, None)
+    assert [grown.image_ids(i) for i in range(3)] == [range(1, 5), range(5, 7), range(7, 11)]
+    assert [grown.shard_of(i) for i in (1, 4, 5, 6, 7, 10)] == [0, 0, 1, 1, 2, 2]
+    assert [source.name for source in FrozenInputs(LocalFolder(tmp_path)).shard(2)] == [
+        source.name for source in SOURCES[6:]
+    ]
+    # What was begun before it grew is still believed, and the history tells how it came about.
+    assert [grown.as_of(i) == stored for i in range(3)] == [True, True, False]
+    assert grown.as_of(2) == grown
+    assert [(each.num_images, each.limit) for each in grown.history] == [(6, 6)]
+    # Once more in the listed order: nothing is new.
+    assert open_output(tmp_path, PLAN, [*SOURCES[6:], *SOURCES[:6]]) == grown
+    more = [Source("/photos/00.jpg", "00.jpg"), *SOURCES]
+    again = open_output(tmp_path, replace(PLAN, num_images=11), more)
+    assert (again.num_shards, again.image_ids(3), len(again.history)) == (4, range(11, 12), 2)
+    with pytest.raises(UsageError, match="there is no shard 4"):
+        again.image_ids(4)
+
+
+def test_a_dataset_that_never_grew_is_written_as_before(tmp_path: Path) -> None:
     open_output(tmp_path, PLAN, SOURCES)
-    more = [*SOURCES, Source("/photos/new.jpg", "new.jpg")]
-    with pytest.raises(UsageError, match="10 images then, 11 now; number 11 was nothing"):
-        open_output(tmp_path, replace(PLAN, num_images=11), more)
+    assert b"history" not in (tmp_path / "manifest.json").read_bytes()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
@@ -173,6 +205,6 @@ def test_another_format_version(tmp_path: Path) -> None:
 
 def test_an_option_that_is_gone_is_named(tmp_path: Path) -> None:
     open_output(tmp_path, PLAN, SOURCES)
-    options = {name: value for name, value in PLAN.options.items() if name != "limit"}
-    with pytest.raises(UsageError, match=r"with --limit None, this run does not give it:"):
+    options = {name: value for name, value in PLAN.options.items() if name != "crops"}
+    with pytest.raises(UsageError, match=r"with --crops \[1, 2\], this run does not give it:"):
         open_output(tmp_path, replace(PLAN, options=options), SOURCES)

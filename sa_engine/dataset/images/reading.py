@@ -43,6 +43,7 @@ class StoredImage:
     orientation: EXIF orientation of the file as it came, 1..8, by which it was turned.
     notes: what was decided or is odd about its pixels, JSON values: "depth", the bits that 16-bit
         values were taken to use, where that is not 16; "decoder", what a decoder warned of.
+    sha256: hex digest of the file as it came, where its reader has noted it.
     """
 
     rgb_HW3: NDArray[np.uint8]
@@ -50,6 +51,7 @@ class StoredImage:
     extension: str
     orientation: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     @property
     def size_hw(self) -> tuple[int, int]:

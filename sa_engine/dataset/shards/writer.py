@@ -364,4 +364,4 @@ def clear_scratch(root: str | os.PathLike[str], manifest: Manifest) -> bool:
 
 def _journal_header(manifest: Manifest, shard_index: int) -> str:
     """Whatever would change the bytes makes the journal of another run unbelievable."""
-    return canonical({"shard": shard_index, "manifest": manifest.to_json()})
+    return canonical({"shard": shard_index, "manifest": manifest.as_of(shard_index).to_json()})

@@ -7,6 +7,7 @@ the listed folder changes meanwhile.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,13 @@ class Frozen:
     file_sha256: str
 
 
-def freeze(folder: Folder, sources: Sequence[Source], *, images_per_shard: int) -> Frozen:
-    """Write the list as inputs.parquet, one row group per shard; the same list, the same bytes."""
+def freeze(
+    folder: Folder, sources: Sequence[Source], *, images_per_shard: int, begins: Sequence[int] = ()
+) -> Frozen:
+    """Write the list as inputs.parquet, one row group per shard; the same list, the same bytes.
+
+    begins: positions, from 1, at which a new shard begins because the list has grown there.
+    """
     listing = SourceList.of(sources)
     temporary = folder.scratch / f"{INPUTS_NAME}.{os.getpid()}.tmp"
     schema = _SCHEMA.with_metadata({_ROOT_KEY: listing.root})
@@ -56,9 +62,10 @@ def freeze(folder: Folder, sources: Sequence[Source], *, images_per_shard: int) 
                 temporary, schema, compression="zstd", write_statistics=False
             ) as writer:
                 rows = images_per_shard * max(1, _ROWS_AT_ONCE // images_per_shard)
-                for start in range(0, len(listing), rows):
-                    table = _table(listing[start : start + rows], start + 1, schema)
-                    writer.write_table(table, row_group_size=images_per_shard)
+                for first, end in pairwise((0, *begins, len(listing))):
+                    for start in range(first, end, rows):
+                        table = _table(listing[start : min(start + rows, end)], start + 1, schema)
+                        writer.write_table(table, row_group_size=images_per_shard)
             with temporary.open("rb+") as file:
                 file_sha256 = sha256_of(file)
                 os.fsync(file.fileno())
@@ -129,36 +136,3 @@ class FrozenInputs:
             if offsets.null_count == len(offsets)
             else (offsets, columns["tar_size"]),
         )
-
-
-def lacks_only_vanished(folder: Folder, sources: Sequence[Source]) -> bool:
-    """Whether a list is the frozen one but for files that are not there any more.
-
-    Local files alone: what a store or an archive holds is not looked for one by one.
-    """
-    there, here = FrozenInputs(folder).all(), SourceList.of(sources)
-    if there.root != here.root or b"://" in there.root:
-        return False
-    if any(part is not None for each in (there, here) for part in (each.uris, each.tar_spans)):
-        return False
-    is_listed = pc.is_in(there.names, value_set=one_array(here.names))
-    if not there.names.filter(is_listed).equals(here.names):
-        return False
-    gone = np.flatnonzero(~np.asarray(is_listed))
-    return not any(os.path.lexists(source.uri) for source in there.take(gone))
-
-
-def describe_difference(folder: Folder, sources: Sequence[Source]) -> str:
-    """How a list differs from the frozen one, for people: counts and the first difference."""
-    there, here = FrozenInputs(folder).all(), SourceList.of(sources)
-    if there.root != here.root:
-        return f"they were listed from {os.fsdecode(there.root)}, now {os.fsdecode(here.root)}"
-    shared = min(len(there), len(here))
-    unequal = pc.not_equal(there[:shared].names, here[:shared].names)
-    first = pc.index(unequal, True).as_py()
-    counts = f"{len(there)} images then, {len(here)} now"
-    if first < 0 and len(there) == len(here):
-        return f"{counts}, of the same names, but some lie elsewhere"
-    first = shared if first < 0 else first
-    names = [repr(each[first].name) if first < len(each) else "nothing" for each in (there, here)]
-    return f"{counts}; number {first + 1} was {names[0]} and is {names[1]}"

@@ -141,6 +141,33 @@ class SourceList(Sequence[Source]):
             ),
         )
 
+    def followed_by(self, others: "SourceList") -> "SourceList":
+        """These sources and then others of the same root."""
+        if others.root != self._root:
+            raise ValueError(f"{others.root!r} is another root than {self._root!r}")
+
+        def joined(first: Any | None, second: Any | None, kind: Any) -> Any | None:
+            if first is None and second is None:
+                return None
+            pairs = ((first, len(self)), (second, len(others)))
+            columns = [pa.nulls(n, kind) if each is None else each for each, n in pairs]
+            return _joined(columns, kind)
+
+        no_spans = (None, None)
+        starts, sizes = (
+            joined(first, second, pa.int64())
+            for first, second in zip(
+                self._tar_spans or no_spans, others.tar_spans or no_spans, strict=True
+            )
+        )
+        names = _joined([self._names, others.names], pa.large_binary())
+        return SourceList(
+            names,
+            root=self._root,
+            uris=joined(self._uris, others.uris, pa.large_binary()),
+            tar_spans=None if starts is None else (starts, sizes),
+        )
+
     def take(self, indices: Iterable[int]) -> "SourceList":
         """The sources at these positions, in this order."""
         positions = int_array(np.fromiter(indices, dtype=np.int64))

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sa_engine.dataset.folder.base import LocalFolder
-from sa_engine.dataset.sources.frozen import FrozenInputs, describe_difference, freeze
+from sa_engine.dataset.sources.frozen import FrozenInputs, freeze
 from sa_engine.dataset.sources.source_list import Source, SourceList
 
 
@@ -94,18 +94,14 @@ def test_lists_are_joined_with_their_places() -> None:
     assert list(joined.take([2, 0])) == [joined[2], joined[0]]
 
 
-def test_differences_are_told_in_words(tmp_path: Path) -> None:
+def test_a_list_that_has_grown_begins_as_it_did(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
-    freeze(folder, TEN, images_per_shard=4)
-    assert describe_difference(folder, TEN[:9]) == (
-        "10 images then, 9 now; number 10 was '9.jpg' and is nothing"
-    )
-    other = listing(*(b"%d.jpg" % k for k in range(3)), b"new.jpg")
-    assert describe_difference(folder, other) == (
-        "10 images then, 4 now; number 4 was '3.jpg' and is 'new.jpg'"
-    )
-    moved = SourceList(TEN.names, root=b"/moved")
-    assert describe_difference(folder, moved) == "they were listed from /photos, now /moved"
-    spans = (pa.array([0] * 10, pa.int64()), pa.array([1] * 10, pa.int64()))
-    repacked = SourceList(TEN.names, root=b"/photos", tar_spans=spans)
-    assert "of the same names" in describe_difference(folder, repacked)
+    freeze(folder, TEN[:6], images_per_shard=4)
+    before = FrozenInputs(folder)
+    shards = [list(before.shard(index)) for index in range(2)]
+    freeze(folder, TEN, images_per_shard=4, begins=[6])
+    # A worker that has read the old list goes on, and one that comes later sees the same.
+    for frozen in (before, FrozenInputs(folder)):
+        assert [list(frozen.shard(index)) for index in range(2)] == shards
+    assert list(FrozenInputs(folder).shard(2)) == list(TEN[6:])
+    assert list(FrozenInputs(folder).all()) == list(TEN)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,14 @@ def test_two_loops_do_not_share_a_folder(done: tuple[Path, LoopState, list[str]]
     second = Second()
     run_loop(config, watcher=second)
     assert second.tried
+
+
+def test_a_folder_of_other_things_is_left_alone(
+    config_of: Callable[[str], LoopConfig], tmp_path: Path
+) -> None:
+    config = replace(config_of(CONFIG), out=tmp_path / "site")
+    config.out.mkdir(parents=True)
+    (config.out / "index.html").write_text("mine")
+    with pytest.raises(UsageError, match=r"not a loop's folder \(it holds 'index.html'\)"):
+        run_loop(config)
+    assert (config.out / "index.html").read_text() == "mine"
