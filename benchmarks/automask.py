@@ -311,7 +311,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=names, help="default: all that are possible")
     parser.add_argument("--list", action="store_true", help="say what the parts are, and stop")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured")
-    parser.add_argument("--checkpoint", type=Path, help="default: the bundled vit_t")
+    parser.add_argument("--checkpoint", type=Path, help="default: the bundled model")
     parser.add_argument("--repeats", type=int, default=1, help="of each image, side by side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--points-per-side", type=int, help="a smaller grid, for a trial run")

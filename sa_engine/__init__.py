@@ -1,7 +1,7 @@
 """A data engine that builds segmentation datasets the way SA-1B was built.
 
 >>> from sa_engine import MaskGenerator, load_model, plot
->>> model = load_model("vit_t")
+>>> model = load_model()
 >>> masks = MaskGenerator(model).generate("photo.jpg")
 >>> plot("photo.jpg", masks)
 

@@ -11,6 +11,7 @@ import click
 from sa_engine.cli.model.compare import command as compare
 from sa_engine.cli.shared.command import SETTINGS, CommandGroup
 from sa_engine.cli.shared.places import OutFile, refuse_existing
+from sa_engine.model.bundled import DEFAULT_MODEL
 
 
 @click.group(cls=CommandGroup, context_settings=SETTINGS)
@@ -18,7 +19,7 @@ def command() -> None:
     """Show, list, convert, average and compare model files."""
 
 
-@command.command(resumes=False, epilog="An example:  sa-engine model show vit_t")
+@command.command(resumes=False, epilog=f"An example:  sa-engine model show {DEFAULT_MODEL}")
 @click.argument("model")
 def show(model: str) -> None:
     """Show the card of MODEL: a file, a detector's too, or the name of a model that comes with the

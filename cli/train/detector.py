@@ -18,6 +18,7 @@ from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.detection.config import DetectorConfig
+from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.pipelines.train_detector import DetectorOptions, build_config, retrain_detector
 from sa_engine.training.detector.config import (
     DetectorJitterConfig,
@@ -54,7 +55,7 @@ _PARTS = {
     group="Model",
     metavar="NAME",
     help="The model whose frozen image encoder the detector stands on (`sa-engine model list`).  "
-    "[default: vit_t]",
+    f"[default: {DEFAULT_MODEL}]",
 )
 @option(
     "--checkpoint",

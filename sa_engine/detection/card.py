@@ -17,7 +17,7 @@ class DetectorCard:
 
     name: what users call it.
     model: the name of the promptable model that it was trained on.
-    variant: that model's image encoder: "vit_t", "vit_b", "vit_l" or "vit_h".
+    variant: that model's image encoder, one of `variants.VARIANTS`.
     image_size: side of the model's square input, pixels.
     encoder_sha256: `encoder_digest` of that image encoder.
     net: the options of the network, JSON values; see `DetectorConfig`.

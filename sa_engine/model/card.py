@@ -22,7 +22,7 @@ class ModelCard:
     """Where weights come from and how to use them.
 
     name: what users call the model.
-    variant: "vit_t", "vit_b", "vit_l" or "vit_h".
+    variant: its image encoder, one of `variants.VARIANTS`.
     image_size: side of the model's square input, pixels.
     data: what it was trained on, a line per source.
     options: the training's options, JSON values.

@@ -79,11 +79,11 @@ def load_model(
 ) -> Sam:
     """Load a model to use: put on a device, in a precision, with its card (`Sam.card`).
 
-    name_or_path: a model in the package ("vit_t"), a weights file (the engine's .safetensors or a
+    name_or_path: the name of a model in the package, a weights file (the engine's .safetensors or a
         public .pth), or the URL of one.
     device: "auto", "cpu", "cuda", "cuda:1" or "mps"; "auto" takes a GPU when there is one.
     precision: "auto", "fp32", "bf16" or "fp16"; "auto" takes the fastest that the hardware has.
-    image_size: another side of the model's square input, pixels, a multiple of 16.
+    image_size: another side of the model's square input, pixels, a multiple of 16 (lite: of 32).
 
     Raises UsageError for a name, file, device or precision that is not there, CheckpointError for a
     file that holds no model.

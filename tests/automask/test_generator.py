@@ -272,7 +272,7 @@ def test_thresholds_are_those_of_the_model(random_sam: Sam, picture: NDArray[np.
 
 
 def test_the_bundled_model_finds_masks_without_being_told_thresholds() -> None:
-    sam = load_model("vit_t", device="cpu", precision="fp32")
+    sam = load_model(device="cpu", precision="fp32")
     assert sam.card is not None
     photo = sorted((ROOT / "examples" / "images").glob("*.jpg"))[0]
     masks = MaskGenerator(sam, GeneratorConfig(points_per_side=8)).generate(photo)

@@ -4,6 +4,7 @@ import pytest
 
 from sa_engine.errors import UsageError
 from sa_engine.model import weights
+from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import export_public, load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
@@ -19,14 +20,14 @@ def test_unknown_model() -> None:
 
 def test_names_are_not_paths() -> None:
     with pytest.raises(UsageError, match="unknown model"):
-        bundled_model("../weights/vit_t")
+        bundled_model(f"../weights/{DEFAULT_MODEL}")
 
 
 @pytest.mark.skipif(
     not any(weights.WEIGHTS_DIR.glob("*")), reason="no weights in this checkout yet"
 )
 def test_bundled_models_load() -> None:
-    assert "vit_t" in [model.name for model in list_models()]
+    assert DEFAULT_MODEL in [model.name for model in list_models()]
     for model in list_models():
         assert model.path.stat().st_size < MAX_BYTES
         assert bundled_model(model.name) == model.path
@@ -36,7 +37,7 @@ def test_bundled_models_load() -> None:
 
 
 def test_a_model_by_name_or_file(tmp_path: Path) -> None:
-    assert find_model("vit_t") == bundled_model("vit_t")
+    assert find_model(DEFAULT_MODEL) == bundled_model(DEFAULT_MODEL)
     file = tmp_path / "mine.safetensors"
     card = ModelCard(name="mine", variant="vit_t", image_size=64, pred_iou_thresh=0.4)
     save_checkpoint(build_sam("vit_t", 64), file, card)
@@ -49,7 +50,7 @@ def test_a_model_by_name_or_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown model 'vit_x'"):
         load_model("vit_x")
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
-        load_model("vit_t", device="tpu")
+        load_model(device="tpu")
 
 
 def test_a_public_file_has_a_card_of_what_its_tensors_tell(tmp_path: Path) -> None:

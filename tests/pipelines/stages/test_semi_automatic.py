@@ -28,6 +28,7 @@ from sa_engine.detection.file import (
 )
 from sa_engine.errors import CheckpointError, DatasetError, UsageError
 from sa_engine.masks import rle
+from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
@@ -274,7 +275,7 @@ def test_the_bundled_detector_serves_a_model_with_the_bundled_encoder(
     save_checkpoint(sam, mine, card)
     run_semi_automatic(replace(run(photographs, tmp_path / "out", mine, mine), detector=None))
     provenance = Dataset(tmp_path / "out").manifest.options
-    bundled = bundled_detector("vit_t")
+    bundled = bundled_detector(DEFAULT_MODEL)
     assert bundled is not None
     assert provenance["detector"] == hashlib.sha256(bundled.read_bytes()).hexdigest()
 
@@ -284,7 +285,7 @@ def test_bad_input_is_refused_before_anything_is_written(
 ):
     good = run(photographs, tmp_path / "out", model, detector)
     with pytest.raises(UsageError, match="exclude each other"):
-        run_semi_automatic(replace(good, model="vit_t"))
+        run_semi_automatic(replace(good, model=DEFAULT_MODEL))
     with pytest.raises(UsageError, match=r"no detector comes with .*random\.safetensors"):
         run_semi_automatic(replace(good, detector=None))
     with pytest.raises(UsageError, match="is not a dataset"):
