@@ -37,6 +37,8 @@ class DetectorTrainConfig:
     """One run of the detector's training.
 
     steps: optimizer steps.
+    max_minutes: stop after so many minutes, though there are steps left, > 0; the schedule then
+        runs to its end in that time. None for no limit.
     batch_images: pictures in a step, over all processes.
     seed: everything random follows from it.
     views: fixed variations of each picture whose encoded maps are kept on disk, so that the frozen
@@ -48,6 +50,7 @@ class DetectorTrainConfig:
     """
 
     steps: int = 6000
+    max_minutes: float | None = None
     batch_images: int = 16
     seed: int = 0
     views: int = 4
@@ -63,6 +66,8 @@ class DetectorTrainConfig:
         for name in ("steps", "batch_images", "max_objects"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes is {self.max_minutes}; give a value above 0")
         if self.views < 0:
             raise ValueError(f"views is {self.views}; give at least 0")
         for name in ("min_side", "keep_gib"):

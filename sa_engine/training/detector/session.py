@@ -124,7 +124,7 @@ def train_detector(
         data_workers=request.data_workers,
         fingerprint=fingerprint,
     )
-    if trainer.step >= config.steps and request.out.exists():
+    if trainer.is_finished and request.out.exists():
         if data.bank is not None:
             data.bank.remove()
         return read_detector_card(request.out)

@@ -15,6 +15,7 @@ from sa_engine.detection.encoder import EncodedMaps, encode
 from sa_engine.detection.network import Detector
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
+from sa_engine.training.clock import RunClock
 from sa_engine.training.data.feature_bank import FeatureBank
 from sa_engine.training.data.mixture import Mixture, Positions
 from sa_engine.training.detector.config import DetectorTrainConfig
@@ -67,11 +68,17 @@ class DetectorTrainer:
         self._fingerprint = fingerprint
         self._optimizer = build_optimizer(self.detector, config.optim)
         self._average = MovingAverage(self.detector, config.optim.ema_decay)
-        self.step = 0
+        self.step, seconds = 0, 0.0
         state = load_state(self._state, fingerprint=fingerprint)
         if state is not None:
             state.restore(self.detector, self._optimizer, self._average)
-            self.step = state.step
+            self.step, seconds = state.step, state.seconds
+        self._clock = RunClock(config.max_minutes, self._world, self._device, before=seconds)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its steps are done or its time is up."""
+        return self.step >= self._config.steps or self._clock.is_over()
 
     @property
     def averaged_weights(self) -> dict[str, Tensor]:
@@ -87,7 +94,7 @@ class DetectorTrainer:
         checkpoint_seconds: float = 120.0,
         tensorboard: bool = False,
     ) -> None:
-        """Train to the last step.
+        """Train to the last step, or for as long as the config lets it.
 
         report: called on the main process every `report_every` steps and at the last.
         on_checkpoint: called on the main process after each state written.
@@ -112,8 +119,9 @@ class DetectorTrainer:
         last_report = last_save = time.monotonic()
         reported = self.step
         sums = torch.zeros(6, device=self._device)
-        while self.step < config.steps:
-            lr = config.optim.lr_at(self.step, config.steps)
+        self._clock.start()
+        while not self.is_finished:
+            lr = config.optim.lr_at(self.step, self._clock.horizon(self.step, config.steps))
             set_lr(self._optimizer, lr)
             samples = next(batches)
             found = self._loss(samples)
@@ -128,12 +136,13 @@ class DetectorTrainer:
             self._optimizer.zero_grad(set_to_none=True)
             self._average.update(self.detector, self.step)
             self.step += 1
+            self._clock.read()
             objects = sum(len(s.boxes_G4) for s in samples) / len(samples)
             figures = [found.loss.detach(), found.score_loss, found.box_loss, found.box_iou]
             sums[:4] += torch.stack(figures)
             sums[4] += objects
             sums[5] += 1
-            done = self.step == config.steps
+            done = self.is_finished
             if self.step - reported >= report_every or done:
                 total = summed(sums.clone(), self._world)
                 loss, score, box, iou, objects = (total[:5] / total[5]).tolist()
@@ -200,4 +209,5 @@ class DetectorTrainer:
             model=self.detector,
             optimizer=self._optimizer,
             average=self._average,
+            seconds=self._clock.seconds,
         )

@@ -93,7 +93,7 @@ def train_sam(
     paths = RunPaths(folder=request.run_folder)
     check_model_file(request.out, paths.state)
     data = open_data(request)
-    sam = _start(request)
+    sam = load_start(request)
     check_memory(sam, config, device=request.device, processes=request.world.size)
     fingerprint = _fingerprint(request, data)
     trainer = Trainer(
@@ -171,7 +171,7 @@ def _with_scenes(recipe: Recipe, data: TrainingData, photos: Sequence[Rgb]) -> T
     return TrainingData([*data.sources, scenes], [*data.weights, weight], data.digests, lines)
 
 
-def _start(request: TrainRequest) -> Sam:
+def load_start(request: TrainRequest) -> Sam:
     """The model to train: from weights, or random by the seed with a lite backbone of ImageNet."""
     config = request.recipe.train
     torch.manual_seed(config.seed)

@@ -33,7 +33,13 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.pare
 
 
 def trainer(
-    folder: Path, *, steps: int = 6, views: int = 2, world: World | None = None, lr: float = 2e-3
+    folder: Path,
+    *,
+    steps: int = 6,
+    views: int = 2,
+    world: World | None = None,
+    lr: float = 2e-3,
+    max_minutes: float | None = None,
 ) -> DetectorTrainer:
     """A small detector on scenes that are written into the folder."""
     scenes = folder / "scenes"
@@ -43,6 +49,7 @@ def trainer(
     sam = small_sam(32).eval()
     config = DetectorTrainConfig(
         steps=steps,
+        max_minutes=max_minutes,
         batch_images=4,
         views=views,
         net=DetectorConfig(channels=8, head_layers=1),
@@ -170,3 +177,15 @@ def test_the_batch_that_fits_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sa_engine.training.detector.memory.available_bytes", lambda _: 1000.0)
     with pytest.raises(UsageError, match="not even one fits"):
         check_detector_memory(sam, detector, config, device=cpu)
+
+
+def test_a_run_ends_with_its_time(tmp_path: Path):
+    run = trainer(tmp_path, steps=100_000, max_minutes=1.5 / 60)
+    rates = []
+    run.run(report=lambda made: rates.append(made.lr), report_every=1)
+    assert 2 < run.step < 100_000 and run.is_finished
+    assert rates[-1] < 0.3 * max(rates)
+    again = trainer(tmp_path, steps=100_000, max_minutes=1.5 / 60)
+    assert again.is_finished and again.step == run.step
+    with pytest.raises(ValueError, match="max_minutes is -1"):
+        DetectorTrainConfig(max_minutes=-1)
