@@ -1,6 +1,7 @@
 """The server as annotators meet it, without a browser: leases, masks, kills, the dataset."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -28,7 +29,7 @@ from tests.support.served import (
 )
 
 SIZE = (96, 128)
-KILLS = 12
+KILLS = int(os.environ.get("SA_ENGINE_KILLS", "12"))
 DISC = disc(SIZE, 42, 48, 20)
 
 

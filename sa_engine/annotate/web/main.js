@@ -10,6 +10,8 @@ import { hint, newApp, note, now, repaintAll } from "./app/app.js";
 import { viewMoved } from "./app/frames.js";
 import { keepAlive, leave, leaseLost, loadImage, loadNext } from "./app/images.js";
 import * as masks from "./app/masks.js";
+import { nextProposal } from "./app/proposals.js";
+import { saveDraft } from "./app/sending.js";
 import { Refused, ask, tabId, takeToken } from "./net/api.js";
 import { newOutbox } from "./net/outbox.js";
 import { openStore } from "./net/store.js";
@@ -82,7 +84,7 @@ function addActs(app) {
   };
   app.afterFinish = () => {
     if (undecided(state).length && (state.session.mode === "audit" || state.proposal !== null)) {
-      masks.nextProposal(app);
+      nextProposal(app);
     }
   };
   const bars = new Map();
@@ -182,12 +184,12 @@ function listen(app) {
   const counting = () => setCounting(app.clock, !document.hidden && document.hasFocus(), now());
   document.addEventListener("visibilitychange", () => {
     counting();
-    if (document.hidden) masks.saveDraft(app);
+    if (document.hidden) saveDraft(app);
   });
   window.addEventListener("focus", counting);
   window.addEventListener("blur", counting);
   window.addEventListener("online", () => app.outbox && app.outbox.hurry());
-  window.addEventListener("pagehide", () => masks.saveDraft(app));
+  window.addEventListener("pagehide", () => saveDraft(app));
   window.addEventListener("beforeunload", (event) => {
     if (app.outbox && app.outbox.pending()) event.preventDefault();
   });
@@ -220,7 +222,7 @@ async function start() {
   }
   const app = newApp(byId("canvas"));
   globalThis.annotate = app;
-  app.tab = tabId(uuid);
+  app.tab = await tabId(uuid);
   addActs(app);
   app.sendDraft = () => {};
   layOut(app);

@@ -7,6 +7,7 @@ import { endStroke, extendStroke, startStroke } from "../ui/tools.js";
 import { sharpen } from "./frames.js";
 import { leave, turnPage } from "./images.js";
 import * as masks from "./masks.js";
+import * as proposals from "./proposals.js";
 
 const FILLS = ["both", "outline", "fill"];
 const STEP = 1;
@@ -102,9 +103,9 @@ export function makeActions(app, shows) {
     else if (state.selected) masks.takeInHand(app, state.masks.get(state.selected));
     else if (state.proposal !== null) {
       const proposal = state.proposals.find((each) => each.id === state.proposal);
-      if (state.session.mode === "audit") masks.decide(app, proposal.id, "kept");
+      if (state.session.mode === "audit") proposals.decide(app, proposal.id, "kept");
       else masks.takeInHand(app, proposal);
-    } else if (undecided(state).length) masks.nextProposal(app);
+    } else if (undecided(state).length) proposals.nextProposal(app);
   });
   const decide = (verdict) =>
     onImage(() => {
@@ -112,7 +113,7 @@ export function makeActions(app, shows) {
       const id = inHand ?? state.proposal;
       if (id === null || id === undefined) return;
       if (inHand !== null && inHand !== undefined) masks.drop(app);
-      masks.decide(app, id, verdict);
+      proposals.decide(app, id, verdict);
     });
 
   const pressed = {
@@ -140,9 +141,9 @@ export function makeActions(app, shows) {
     remove: onImage(() => masks.remove(app)),
     keep: decide("kept"),
     reject: decide("rejected"),
-    keepAll: onImage(() => masks.keepAll(app)),
-    next: onImage(() => masks.nextProposal(app, 1)),
-    previous: onImage(() => masks.nextProposal(app, -1)),
+    keepAll: onImage(() => proposals.keepAll(app)),
+    next: onImage(() => proposals.nextProposal(app, 1)),
+    previous: onImage(() => proposals.nextProposal(app, -1)),
     pageBefore: () => turnPage(app, -1),
     pageAfter: () => turnPage(app, 1),
     overview: () => app.showOverview(),

@@ -12,7 +12,9 @@ import { fit } from "../canvas/view.js";
 import { Away, Refused, ask, request } from "../net/api.js";
 import { hint, note, now, repaintAll } from "./app.js";
 import { askModel } from "./asking.js";
-import { finish, nextProposal, saveDraft, syncHand } from "./masks.js";
+import { finish, syncHand } from "./masks.js";
+import { nextProposal } from "./proposals.js";
+import { saveDraft } from "./sending.js";
 
 const RENEW_MS = 20000;
 const DRAFT_MS = 5000;

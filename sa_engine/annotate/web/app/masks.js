@@ -4,10 +4,8 @@ import { active, beginWork, close } from "../core/clock.js";
 import {
   counts,
   handBits,
-  isEmpty,
   newHand,
   promptKey,
-  toDraft,
   withBox,
   withCandidate,
   withPoint,
@@ -18,18 +16,19 @@ import { uuid } from "../core/ids.js";
 import { chooseColour } from "../core/palette.js";
 import { crumbs } from "../core/pixels.js";
 import { encodeBits, runEnds } from "../core/rle.js";
-import { change, record, shownMasks, sizeOf, stepBack, stepForward, undecided } from "../core/state.js";
+import { change, record, shownMasks, sizeOf, stepBack, stepForward } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { newOverlay, syncOverlay } from "../canvas/overlay.js";
-import { reveal } from "../canvas/view.js";
 import { announce, hint, now, repaint } from "./app.js";
 import { askModel } from "./asking.js";
+import { saveDraft, sendMask, sendRemoval, sendVerdict } from "./sending.js";
 
 const CRUMB_PX = 100;
 
 const inHand = (app) => app.state.hand || newHand(uuid());
 
-function begun(app) {
+/** From here on it is work. */
+export function begun(app) {
   beginWork(app.clock, now());
 }
 
@@ -178,32 +177,6 @@ const union = (a, b) => {
   return [x, y, Math.max(a[0] + a[2], b[0] + b[2]) - x, Math.max(a[1] + a[3], b[1] + b[3]) - y];
 };
 
-function sendMask(app, mask, clock) {
-  const { state, outbox } = app;
-  outbox.push(uuid(), "PUT", `/api/images/${state.image.id}/masks/${mask.id}`, state.lease, {
-    ...(mask.detail || { how: mask.how, proposal: mask.proposal }),
-    revision: mask.revision,
-    rle: mask.rle,
-    clock,
-  });
-}
-
-function sendRemoval(app, id, revision, clock) {
-  const { state, outbox } = app;
-  outbox.push(uuid(), "DELETE", `/api/images/${state.image.id}/masks/${id}`, state.lease, {
-    revision,
-    clock,
-  });
-}
-
-function sendVerdict(app, id, verdict, clock) {
-  const { state, outbox } = app;
-  outbox.push(uuid(), "PUT", `/api/images/${state.image.id}/proposals/${id}`, state.lease, {
-    verdict,
-    clock,
-  });
-}
-
 /** A mask's revisions only grow, also when it is gone for a while. */
 function nextRevision(app, id) {
   const revision = (app.revisions.get(id) || 0) + 1;
@@ -287,53 +260,6 @@ export function removeMask(app, id) {
   announce(TEXTS.maskDeleted);
 }
 
-/** Decide on a proposal. @param {"kept"|"rejected"|"undecided"} verdict */
-export function decide(app, id, verdict) {
-  const { state } = app;
-  const proposal = state.proposals.find((each) => each.id === id);
-  if (!proposal || proposal.verdict === verdict) return;
-  begun(app);
-  const clock = [close(app.clock, uuid(), now())];
-  record(state, { before: null, after: null, verdicts: [{ id, prev: proposal.verdict, next: verdict }] });
-  proposal.verdict = verdict;
-  sendVerdict(app, id, verdict, clock);
-  repaint(app, proposal.box);
-  app.afterFinish();
-}
-
-/** Keep all that nobody has decided on: one step of undo, and no mask's seconds. */
-export function keepAll(app) {
-  const { state } = app;
-  const left = undecided(state);
-  if (!left.length) return;
-  const verdicts = left.map((each) => ({ id: each.id, prev: each.verdict, next: "kept" }));
-  record(state, { before: null, after: null, verdicts });
-  for (const each of left) {
-    each.verdict = "kept";
-    sendVerdict(app, each.id, "kept", []);
-  }
-  hint(app, TEXTS.keptAll(left.length));
-  app.repaintAll();
-}
-
-/** Go to the next undecided proposal, or the one before. */
-export function nextProposal(app, step = 1) {
-  const { state, view } = app;
-  const left = undecided(state);
-  if (!left.length) {
-    state.proposal = null;
-    app.redraw(true);
-    return;
-  }
-  const at = left.findIndex((each) => each.id === state.proposal);
-  const next = left[at < 0 ? (step > 0 ? 0 : left.length - 1) : (at + step + left.length) % left.length];
-  state.proposal = next.id;
-  state.selected = null;
-  if (reveal(view, next.box, sizeOf(state))) app.moved();
-  announce(TEXTS.proposalSaid(left.indexOf(next) + 1, left.length, (next.score ?? 0).toFixed(2)));
-  app.redraw(true);
-}
-
 /** The smallest finished mask under a point, then those beneath; by `skip` of them. */
 export function maskAt(app, x, y, skip = 0) {
   const { state } = app;
@@ -389,13 +315,6 @@ function travel(app, step, hand, side) {
   saveDraft(app);
   if (state.hand && state.hand.answerFor !== promptKey(state.hand)) askModel(app);
   app.redraw(true);
-}
-
-/** Keep the mask in hand on the server and in this browser, so that neither's death loses it. */
-export function saveDraft(app) {
-  const { state } = app;
-  const hand = state.hand && !isEmpty(state.hand) ? toDraft(state.hand) : null;
-  app.sendDraft(hand);
 }
 
 /** Seconds of the mask in hand so far. */

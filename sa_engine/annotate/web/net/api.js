@@ -26,13 +26,25 @@ export function takeToken() {
   return sessionStorage.getItem(TOKEN) || "";
 }
 
-/** This tab's own id, which a reload keeps. */
-export function tabId(make) {
+/**
+ * This tab's own id, which a reload keeps. A new tab takes over that of one that died, so that it
+ * gets its image and its mask in hand; a copied tab gets one of its own.
+ */
+export async function tabId(make) {
   let id = sessionStorage.getItem(TAB);
-  if (!id) {
-    id = make();
-    sessionStorage.setItem(TAB, id);
+  const { locks } = navigator;
+  if (locks) {
+    const { held } = await locks.query();
+    const living = new Set(held.map((lock) => lock.name));
+    const isFree = (each) => each && !living.has(`${TAB} ${each}`);
+    const known = JSON.parse(localStorage.getItem(TAB) || "[]");
+    if (!isFree(id)) id = known.find(isFree) || make();
+    localStorage.setItem(TAB, JSON.stringify([id, ...known.filter((each) => each !== id)].slice(0, 20)));
+    // Held until the page is gone, however it goes.
+    locks.request(`${TAB} ${id}`, () => new Promise(() => {}));
   }
+  id = id || make();
+  sessionStorage.setItem(TAB, id);
   return id;
 }
 

@@ -3,7 +3,8 @@
 import { FINISHED, IN_HAND, css } from "../core/palette.js";
 import { fitted } from "../core/pixels.js";
 import { TEXTS } from "../core/texts.js";
-import { chooseCandidate, decide, remove, secondsInHand, takeInHand } from "../app/masks.js";
+import { chooseCandidate, remove, secondsInHand, takeInHand } from "../app/masks.js";
+import { decide } from "../app/proposals.js";
 import { keyLabel, keysNow } from "./keys.js";
 import { byId, fill, icon, make } from "./dom.js";
 import { select } from "./tools.js";

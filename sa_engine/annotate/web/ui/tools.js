@@ -6,7 +6,7 @@ import { TEXTS } from "../core/texts.js";
 import { newOverlay, paintLive } from "../canvas/overlay.js";
 import { pan, toImage, zoomAt } from "../canvas/view.js";
 import { announce, hint } from "../app/app.js";
-import { addStroke, click, drawBox, maskAt } from "../app/masks.js";
+import { addStroke, click, drawBox, maskAt, syncHand } from "../app/masks.js";
 import { newHand } from "../core/hand.js";
 import { uuid } from "../core/ids.js";
 
@@ -116,8 +116,15 @@ export function listenToPointers(app, canvas) {
     ];
   }
 
-  function cancel() {
-    if (act && act.kind === "stroke") endStroke(app, act.stroke, act.before);
+  /** Give up what was begun; a stroke stays unless `discard`. */
+  function cancel(discard = false) {
+    if (act && act.kind === "stroke") {
+      if (discard) {
+        state.hand = act.before;
+        syncHand(app);
+        app.redraw(true);
+      } else endStroke(app, act.stroke, act.before);
+    }
     state.dragged = null;
     act = null;
   }
@@ -133,7 +140,7 @@ export function listenToPointers(app, canvas) {
     const touches = pointers.size;
     if (event.pointerType === "touch" && (touches > 1 || penSeen)) {
       // Two fingers move the view; beside a pen every finger does (the palm, too).
-      cancel();
+      cancel(true);
       act = { kind: "pinch" };
     } else if (!act) act = begin(event);
   });
