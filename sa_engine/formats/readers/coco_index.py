@@ -102,10 +102,9 @@ class CocoIndex:
         regions = np.array(self._num_regions, dtype=np.int64)[lost]
         ids = {slot: image_id for image_id, slot in self._slots.items()}
         orphans = []
-        for slot in np.unique(slots):
-            count = regions[slots == slot].sum()
-            if not count:
-                continue
+        counts = np.bincount(slots, weights=regions) if len(slots) else np.zeros(0)
+        for slot in np.flatnonzero(counts).tolist():
+            count = counts[slot]
             reason = Loss.NO_IMAGE
             if slot in self._ambiguous:
                 reason = Loss.AMBIGUOUS_IMAGE_ID

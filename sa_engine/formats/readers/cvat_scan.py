@@ -17,6 +17,7 @@ from sa_engine.formats.codecs.jsonfile import ByteSpan
 from sa_engine.formats.fields import text
 
 _CHUNK = 1 << 20
+_DEEPEST = 100
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Scan:
         self.recoded: bytes | None = None
         self._path = path
         self._open: list[str] = []
-        self._text = ""
+        self._text: list[str] = []
         self._start = -1
         self._ends: list[tuple[int, int]] = []
         self._tasks: list[_Task] = []
@@ -81,8 +82,12 @@ class Scan:
             parser.Parse(data, True)
         else:
             with self._path.open("rb") as file:
-                while block := file.read(_CHUNK):
+                size = _CHUNK
+                while block := file.read(size):
                     parser.Parse(block, False)
+                    # A tag that has not ended is parsed from its beginning each time: at twice the
+                    # length the next time, or a long one would cost its square.
+                    size = max(_CHUNK, file.tell() - max(0, parser.CurrentByteIndex))
                 parser.Parse(b"", True)
         del self._parser
 
@@ -98,8 +103,12 @@ class Scan:
 
     def _begin(self, tag: str, attributes: dict[str, str]) -> None:
         self._open.append(tag)
-        self._text = ""
+        self._text = []
         depth = len(self._open)
+        if depth > _DEEPEST:
+            raise AnnotationError(
+                f"{self._path} has elements in each other over {_DEEPEST} deep; CVAT writes 8"
+            )
         if depth == 1 and tag != "annotations":
             raise AnnotationError(f"{self._path} is not CVAT's: it begins with <{tag}>")
         if depth == 2 and tag == "image":
@@ -114,12 +123,12 @@ class Scan:
             self.counts[-1] += 1
 
     def _end(self, _tag: str) -> None:
-        path = self._open[1:]
-        self._open.pop()
-        if path == ["image"]:
+        depth = len(self._open)
+        if depth > 1 and self._open[1] == "meta":
+            self._end_of_head(self._open[2:], "".join(self._text).strip())
+        elif depth == 2 and self._open[1] == "image":
             self._ends.append((self._start, self._parser.CurrentByteIndex))
-        elif path[:1] == ["meta"]:
-            self._end_of_head(path[1:], self._text.strip())
+        self._open.pop()
 
     def _end_of_head(self, path: list[str], value: str) -> None:
         match path:
@@ -147,7 +156,7 @@ class Scan:
 
     def _hear(self, part: str) -> None:
         if self._open[1:2] == ["meta"]:
-            self._text += part
+            self._text.append(part)
 
     def _measure(self) -> None:
         """Spans of the elements; None for one without children, whose head says all."""

@@ -15,7 +15,7 @@ from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import keepable, number, whole_size
 from sa_engine.formats.readers.gather import Gatherer
-from sa_engine.formats.readers.label_studio_pictures import Picture, pictures_of, place_of
+from sa_engine.formats.readers.label_studio_pictures import Picture, Places, pictures_of
 from sa_engine.formats.readers.label_studio_regions import answers_of, read_answer, regions_of
 from sa_engine.formats.reasons import Beside, Loss, Note
 
@@ -64,12 +64,12 @@ class LabelStudioSource:
         """See `AnnotationSource.read`."""
         span, place = self._places[index]
         task, _ = self._file.value(span)
-        pictures = pictures_of(task)
+        places = self._places_of(pictures_of(task))
         gatherer = Gatherer(size_hw)
         answers: dict[str, Any] = {}
         for answer, loss in _all_answers(task):
             results = _results(answer)
-            regions = [each for each in regions_of(results) if self._place(each, pictures) == place]
+            regions = [each for each in regions_of(results) if places.of(each) == place]
             if isinstance(loss, Beside):
                 gatherer.note(loss, "proposals", len(regions))
                 continue
@@ -133,25 +133,30 @@ class LabelStudioSource:
             if regions:
                 self.notes.append(Note(Loss.NO_FILE_NAME, f"regions of {what}", len(regions)))
             return
-        places = [self._place(region, pictures) for region in regions]
+        where = self._places_of(pictures)
+        places = [where.of(region) for region in regions]
+        drawn: dict[int | None, list[Any]] = {}
+        for region, at in zip(regions, places, strict=True):
+            drawn.setdefault(at, []).append(region)
         lost = places.count(None)
         if lost:
             self.notes.append(Note(Loss.UNKNOWN_PICTURE, what, lost))
         # Of the links in the task's data, those on which nothing was drawn may be of anything.
         keys = {pictures[0].key, *(pictures[place].key for place in places if place is not None)}
+        is_answered = any(not each.get("was_cancelled") for each in _people(task))
         for place, picture in enumerate(pictures):
-            own = [region for region, at in zip(regions, places, strict=True) if at == place]
+            own = drawn.get(place, [])
             if picture.key not in keys:
                 continue
             sizes = (_size(region) for region in own)
             self.images.append(picture.listed)
             self._places.append((span, place))
             self._counts.append(len(own))
-            self._answered.append(any(not each.get("was_cancelled") for each in _people(task)))
+            self._answered.append(is_answered)
             self._sizes.append(next((size for size in sizes if size), None))
 
-    def _place(self, region: Any, pictures: Sequence[Picture]) -> int | None:
-        return place_of(region, pictures, is_only_tag=self._is_only_tag)
+    def _places_of(self, pictures: Sequence[Picture]) -> Places:
+        return Places(pictures, is_only_tag=self._is_only_tag)
 
 
 def _all_answers(

@@ -20,6 +20,8 @@ _UPLOADS = re.compile(r"^(data/)?upload/(\d+/)?")
 _IMAGE_KEYS = ("image", "img", "photo", "picture", "url")
 _IMAGE_NAME = re.compile(r"\.(jpe?g|png|webp|tiff?|bmp|gif|avif|jp2)($|[?&#])", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+$")
+_FEW_KEYS = 50
+"""Keys of a task's data that a tag's name is held against in part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +54,65 @@ def pictures_of(task: Any) -> list[Picture]:
     return found
 
 
-def place_of(result: Any, pictures: Sequence[Picture], *, is_only_tag: bool) -> int | None:
-    """The position of the picture that a result was drawn on; None if that cannot be told.
+class Places:
+    """Finds the picture that a result was drawn on, by tables made once for a task.
 
     is_only_tag: all results of the file are of one image tag: then it shows the likeliest key.
     """
-    fields: Mapping[str, Any] = result if isinstance(result, dict) else {}
-    keys = list(dict.fromkeys(picture.key for picture in pictures))
-    if not keys:
-        return None
-    key = keys[0] if len(keys) == 1 else _key_of(fields, keys)
-    if key is None and is_only_tag:
-        key = keys[0]
-    item = fields.get("item_index")
-    for position, picture in enumerate(pictures):
-        if picture.key == key and (
-            picture.item == (item or 0) if picture.item is not None else not item
+
+    def __init__(self, pictures: Sequence[Picture], *, is_only_tag: bool) -> None:
+        self._is_only_tag = is_only_tag
+        self._keys = list(dict.fromkeys(picture.key for picture in pictures))
+        self._positions: dict[tuple[str, Any], int] = {}
+        for position, picture in enumerate(pictures):
+            self._positions.setdefault((picture.key, picture.item), position)
+        self._by_plain: dict[str, list[str]] = {}
+        self._by_digits: dict[str, list[str]] = {}
+        for key in self._keys:
+            self._by_plain.setdefault(_plain(key), []).append(key)
+            digits = _DIGITS.search(_plain(key))
+            if digits:
+                self._by_digits.setdefault(digits[0], []).append(key)
+        self._known: dict[str, str | None] = {}
+
+    def of(self, result: Any) -> int | None:
+        """The position of the picture that a result was drawn on; None if that cannot be told."""
+        fields: Mapping[str, Any] = result if isinstance(result, dict) else {}
+        if not self._keys:
+            return None
+        key = self._keys[0] if len(self._keys) == 1 else self._key_of(fields)
+        if key is None and self._is_only_tag:
+            key = self._keys[0]
+        item = fields.get("item_index") or 0
+        if key is None or not isinstance(item, int | float):
+            return None
+        found = self._positions.get((key, item))
+        return found if found is not None or item else self._positions.get((key, None))
+
+    def _key_of(self, result: Mapping[str, Any]) -> str | None:
+        source = result.get("source")
+        if isinstance(source, str) and (source.removeprefix("$"), None) in self._positions:
+            return source.removeprefix("$")
+        if isinstance(source, str) and source.removeprefix("$") in self._keys[:_FEW_KEYS]:
+            return source.removeprefix("$")
+        tag = result.get("to_name")
+        if not isinstance(tag, str):
+            return None
+        if tag not in self._known:
+            self._known[tag] = self._key_of_tag(_plain(tag))
+        return self._known[tag]
+
+    def _key_of_tag(self, wanted: str) -> str | None:
+        digits = _DIGITS.search(wanted)
+        few = self._keys[:_FEW_KEYS]
+        for fits in (
+            self._by_plain.get(wanted, []),
+            self._by_digits.get(digits[0], []) if digits else [],
+            [key for key in few if wanted in _plain(key) or _plain(key) in wanted],
         ):
-            return position
-    return None
-
-
-def _key_of(result: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    source = result.get("source")
-    if isinstance(source, str) and source.removeprefix("$") in keys:
-        return source.removeprefix("$")
-    tag = result.get("to_name")
-    if not isinstance(tag, str):
+            if len(fits) == 1:
+                return fits[0]
         return None
-    plain = {key: _plain(key) for key in keys}
-    wanted = _plain(tag)
-    digits = _DIGITS.search(wanted)
-    for fits in (
-        [key for key in keys if plain[key] == wanted],
-        [key for key in keys if digits and _DIGITS.findall(plain[key]) == [digits[0]]],
-        [key for key in keys if wanted in plain[key] or plain[key] in wanted],
-    ):
-        if len(fits) == 1:
-            return fits[0]
-    return None
 
 
 def _plain(name: str) -> str:
