@@ -17,12 +17,12 @@ from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import (
     ExportedImage,
     Filter,
-    Names,
     Writer,
     boxes_of,
 )
 from sa_engine.formats.writers.coco_instances import CocoWriter
 from sa_engine.formats.writers.cvat import CvatWriter
+from sa_engine.formats.writers.file_names import Names
 from sa_engine.formats.writers.label_studio import LabelStudioWriter
 from sa_engine.formats.writers.labelme import LabelmeWriter
 from sa_engine.formats.writers.maps import MapWriter

@@ -25,7 +25,8 @@ from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import ListedImage
 from sa_engine.formats.convert import PROPOSAL_ID
 from sa_engine.formats.names import Found, ImageNames
-from sa_engine.formats.writers.base_writer import UNCATEGORISED, Names
+from sa_engine.formats.writers.base_writer import UNCATEGORISED
+from sa_engine.formats.writers.file_names import Names
 from sa_engine.masks.rle import iou_matrix
 
 KEPT_IOU = 0.98

@@ -10,7 +10,6 @@ from sa_engine.errors import UsageError
 from sa_engine.formats.base import Box
 from sa_engine.formats.codecs import geometry
 from sa_engine.formats.fields import text
-from sa_engine.formats.names import safe_parts
 from sa_engine.formats.reasons import Lossy, Note, Tally
 
 _OF_IMAGES = frozenset(
@@ -104,39 +103,6 @@ class Writer(Protocol):
     def finish(self) -> None:
         """Write what could only be written last."""
         ...
-
-
-class Names:
-    """Gives each image a safe path of its own, like the one it had at its source."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, record: ImageRecord) -> str:
-        """The path for an image: its source's name, with the ending of the stored file."""
-        given = record.attributes.get("file_name")
-        name = given if isinstance(given, str) and given else record.source.rpartition("!")[2]
-        parts = safe_parts(name) or [record.file_name]
-        stored = record.file_name.rpartition(".")[2]
-        stem, dot, ending = parts[-1].rpartition(".")
-        if not dot:
-            stem, ending = parts[-1], ""
-        if _kind(ending) != _kind(stored):
-            # Either there was no ending, or the image was stored in another format.
-            stem, ending = (parts[-1] if ending not in _ENDINGS else stem), stored
-        parts[-1] = stem
-        if "/".join(parts).lower() in self._taken:
-            parts[-1] = f"{record.image_id}_{stem}"
-        self._taken.add("/".join(parts).lower())
-        return "/".join(parts) + "." + ending
-
-
-_SAME = {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "mpo": "jpg", "tiff": "tif", "dib": "bmp"}
-_ENDINGS = frozenset({"jpg", "png", "webp", "tif", "bmp", "gif", "jp2", "ppm", "avif", *_SAME})
-
-
-def _kind(ending: str) -> str:
-    return _SAME.get(ending.lower(), ending.lower())
 
 
 def boxes_of(record: ImageRecord) -> tuple[ExportedBox, ...]:
