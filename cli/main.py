@@ -1,12 +1,14 @@
 """The command `sa-engine`: a group whose commands are imported only when they are called."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
 import click
 
 from sa_engine.cli.shared.command import SETTINGS, CommandGroup
+from sa_engine.cli.shared.printable import printable
 from sa_engine.errors import ExitStatus, InterruptedRun, SaEngineError
 from sa_engine.pipelines.run.signals import exit_undisturbed, interrupt_on_signals
 from sa_engine.version import __version__
@@ -89,7 +91,9 @@ def _run(arguments: Sequence[str] | None) -> None:
     except click.exceptions.Abort:
         _fail("Interrupted.", ExitStatus.INTERRUPTED)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(printable(said.getvalue()), nl=False, err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
@@ -106,5 +110,5 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def _fail(message: str, status: ExitStatus | int) -> None:
-    click.echo(" ".join(message.split()), err=True)
+    click.echo(printable(" ".join(message.split())), err=True)
     sys.exit(status)

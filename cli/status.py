@@ -8,6 +8,7 @@ import click
 from sa_engine.cli.shared.command import GroupedCommand
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import PLACE
+from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import duration
 from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, read_status
 
@@ -43,7 +44,7 @@ def command(dataset: Path | str, failures: int) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in status.num_failed.items())
     console().say(f"  failed: {reasons}")
     for failure in named:
-        console().say(f"    {failure.image_id} {failure.source}: {failure.error}")
+        console().say(f"    {failure.image_id} {in_line(failure.source)}: {in_line(failure.error)}")
 
 
 def _record(status: DatasetStatus, named: list[FailedImage]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import click
 from sa_engine.cli.shared.command import GroupedCommand
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import DEVICE, PLACE, WEIGHTS
+from sa_engine.cli.shared.printable import printable
 from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.folder.spares import restore_from_spares
@@ -81,7 +82,7 @@ def command(
     line = f"{dataset}: {count(len(problems), 'problem')}"
     if shards:
         line += f" in shards {', '.join(map(str, shards[:20]))}" + ("…" if len(shards) > 20 else "")
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
     status = ExitStatus.ERROR
     if repair:
         elsewhere = [problem for problem in problems if problem.shard_index is None]
@@ -112,7 +113,7 @@ def _repair(
     repaired = [each.shard_index for each in results if isinstance(each, Repaired)]
     for each in results:
         if not isinstance(each, Repaired):
-            click.echo(f"shard {each.shard_index}: not repaired: {each.why}", err=True)
+            click.echo(printable(f"shard {each.shard_index}: not repaired: {each.why}"), err=True)
             continue
         note = ""
         if each.is_same is False:
@@ -122,7 +123,7 @@ def _repair(
         says.say(f"shard {each.shard_index}: repaired: {each.how}{note}")
     left = verify(dataset, shards=repaired) if repaired else []
     for problem in (*left, *elsewhere):
-        click.echo(str(problem), err=True)
+        click.echo(printable(str(problem)), err=True)
     wrong = len(results) - len(repaired) + len({problem.shard_index for problem in left})
     says.say(
         f"{dataset}: {count(len(repaired), 'shard')} repaired, "

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from sa_engine.cli.shared.printable import printable
+
 _KEY = "sa_engine.console"
 
 
@@ -28,17 +30,17 @@ class Console:
     def say(self, text: str) -> None:
         """A line of the result, for people."""
         if not self.as_json:
-            click.echo(text)
+            click.echo(printable(text))
 
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def detail(self, text: str) -> None:
         """What only those want to see who asked for more, on stderr."""
         if self.verbose:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def result(self, record: Any) -> None:
         """The result for programs: a dataclass or a mapping of plain values."""

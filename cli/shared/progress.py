@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from tqdm import tqdm
 
 from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.printable import in_line
 
 if TYPE_CHECKING:
     from sa_engine.pipelines.run.events import ImageDone
@@ -174,7 +175,7 @@ class RunBar(Meter):
         self._failed += done.error is not None
         good = max(1, self._images - self._failed)
         what = count(done.num_masks, "mask") if done.error is None else f"failed: {done.error}"
-        console().detail(f"{done.source}: {what}")
+        console().detail(f"{in_line(done.source)}: {what}")
         self.step(f"{self._masks / good:.1f} masks an image, {self._failed} failed")
 
 

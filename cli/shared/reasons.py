@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.printable import in_line
 from sa_engine.formats.reasons import EXPLANATIONS
 
 _TEXTS = {reason.value: text for reason, text in EXPLANATIONS.items()}
@@ -23,5 +24,5 @@ def say_reasons(
     console().say(f"{title}: {total} {noun if total == 1 else plural or noun + 's'}")
     for reason, entry in sorted(tally.items(), key=lambda item: (-item[1]["count"], item[0])):
         example = entry["examples"][0] if entry["examples"] else ""
-        named = f" (such as {example})" if example else ""
+        named = f" (such as {in_line(example)})" if example else ""
         console().say(f"  {entry['count']} {reason}: {_TEXTS.get(reason, '')}{named}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sa_engine.cli.shared.console import console
+from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import count, duration
 from sa_engine.errors import ExitStatus
 
@@ -45,7 +46,7 @@ def report_run(
     if num_ok and not summary.num_masks and nothing_found:
         click.echo(f"  not a single mask: {nothing_found}", err=True)
     for failure in summary.failures:
-        click.echo(f"  failed: {failure.source}: {failure.error}", err=True)
+        click.echo(f"  failed: {in_line(failure.source)}: {in_line(failure.error)}", err=True)
     unnamed = num_failed - len(summary.failures)
     if unnamed > 0:
         click.echo(f"  and {unnamed} more: see `sa-engine status {summary.out}`", err=True)

@@ -7,6 +7,7 @@ import click
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import GroupedCommand, all_of, option_names, options_from, take
 from sa_engine.cli.shared.places import PLACE, OutFile
+from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import count
 from sa_engine.cli.shared.weights import parse_weights
 from sa_engine.errors import ExitStatus, UsageError
@@ -50,5 +51,5 @@ def pack(data: tuple[Path | str, ...], out: Path, weight: tuple[str, ...], **opt
     console().say(f"{out}: {summary.num_bytes / 2**20:.1f} MiB")
     console().result({"out": out, "summary": summary})
     for source, reason in summary.failures:
-        click.echo(f"  failed: {source}: {reason}", err=True)
+        click.echo(f"  failed: {in_line(source)}: {in_line(reason)}", err=True)
     return ExitStatus.SOME_FAILED if summary.failures else ExitStatus.DONE
