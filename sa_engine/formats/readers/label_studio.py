@@ -15,7 +15,7 @@ from sa_engine.formats.base import ImportedImage, ListedImage
 from sa_engine.formats.codecs.jsonfile import ByteSpan, JsonFile
 from sa_engine.formats.fields import keepable, number, whole_size
 from sa_engine.formats.readers.gather import Gatherer
-from sa_engine.formats.readers.label_studio_pictures import Picture, Places, pictures_of
+from sa_engine.formats.readers.label_studio_pictures import Picture, PictureFinder, pictures_of
 from sa_engine.formats.readers.label_studio_regions import answers_of, read_answer, regions_of
 from sa_engine.formats.reasons import Beside, Loss, Note
 
@@ -155,8 +155,8 @@ class LabelStudioSource:
             self._answered.append(is_answered)
             self._sizes.append(next((size for size in sizes if size), None))
 
-    def _places_of(self, pictures: Sequence[Picture]) -> Places:
-        return Places(pictures, is_only_tag=self._is_only_tag)
+    def _places_of(self, pictures: Sequence[Picture]) -> PictureFinder:
+        return PictureFinder(pictures, is_only_tag=self._is_only_tag)
 
 
 def _all_answers(

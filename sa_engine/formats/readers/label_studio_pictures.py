@@ -54,7 +54,7 @@ def pictures_of(task: Any) -> list[Picture]:
     return found
 
 
-class Places:
+class PictureFinder:
     """Finds the picture that a result was drawn on, by tables made once for a task.
 
     is_only_tag: all results of the file are of one image tag: then it shows the likeliest key.
