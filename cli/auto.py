@@ -49,6 +49,13 @@ NOTHING_FOUND = (
     "Options below go over the preset.",
 )
 @options_from(GeneratorConfig, group="Masks")
+@option(
+    "--image-size",
+    group="Model",
+    type=click.IntRange(min=16),
+    help="Side of the model's input, pixels: small is quick, large sees small things.  "
+    "[default: the weights' own]",
+)
 @model_options
 @storing_options
 @run_options

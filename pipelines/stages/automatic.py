@@ -19,6 +19,7 @@ from sa_engine.masks.nms import Overlap
 from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
+from sa_engine.model.variants import check_image_size
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
 from sa_engine.pipelines.run.half_batches import generate_within_memory
 from sa_engine.pipelines.run.start import run_workers
@@ -41,6 +42,7 @@ class AutomaticRun:
     preset: a name in `automask.config.PRESETS`.
     generator_options: the generator's parameters that the user gave, and only those; they go over
         the preset, and that over what the model's card recommends.
+    image_size: side of the model's square input, pixels; None for the weights' own.
     device, precision: "auto" takes the best that the machine has.
     limit: only the first so many images of the sorted list, from 1; None for all.
     images_per_shard: from 1.
@@ -52,6 +54,7 @@ class AutomaticRun:
     checkpoint: Path | None = None
     preset: str = "default"
     generator_options: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
     device: str = "auto"
     precision: str = "auto"
     limit: int | None = None
@@ -68,11 +71,12 @@ class AutomaticAnnotator:
     generator: GeneratorConfig
     device: str
     precision: str
+    image_size: int | None = None
 
     def open(self, worker: int) -> Annotate:
         """Load the model and return the function from an image to its masks."""
         device = _device_of(worker, choose_device(self.device))
-        sam = load_checkpoint(self.checkpoint, device)
+        sam = load_checkpoint(self.checkpoint, device, image_size=self.image_size)
         generator = MaskGenerator(sam, self.generator, device=device, precision=self.precision)
 
         def annotate(_source: Source, image: StoredImage) -> Sequence[MaskRecord]:
@@ -96,6 +100,8 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
         recommended=card.recommended(),
         options=run.generator_options,
     )
+    if run.image_size is not None:
+        check_image_size(card.variant, run.image_size)
     dtype = choose_precision(run.precision, choose_device(run.device))
     precision = next(name for name, each in DTYPES.items() if each is dtype)
     sources = list_sources(run.images)
@@ -110,7 +116,11 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
     )
     open_output(run.out, manifest, sources)
     annotator = AutomaticAnnotator(
-        checkpoint=checkpoint, generator=generator, device=run.device, precision=precision
+        checkpoint=checkpoint,
+        generator=generator,
+        device=run.device,
+        precision=precision,
+        image_size=run.image_size,
     )
     return run_workers(
         open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
@@ -130,6 +140,7 @@ def annotator_of(manifest: Manifest, *, checkpoint: Path | None, device: str) ->
     wanted = {name for name in names.values() if name not in SPEED_ONLY}
     if manifest.stage is not Stage.AUTOMATIC or manifest.model is None or chosen.keys() != wanted:
         raise UsageError("it was not made by `sa-engine auto`")
+    size = manifest.options.get("image-size")
     path = checkpoint or _bundled_by_digest(manifest.model)
     sha256 = _sha256(path)
     if sha256 != manifest.model.sha256:
@@ -142,6 +153,7 @@ def annotator_of(manifest: Manifest, *, checkpoint: Path | None, device: str) ->
         generator=_config_of(chosen),
         device=device,
         precision=str(manifest.options["precision"]),
+        image_size=None if size is None else int(str(size)),
     )
 
 
@@ -191,6 +203,8 @@ def _manifest_options(
         for field in fields(generator)
         if field.name not in SPEED_ONLY
     }
+    if run.image_size is not None:
+        options["image-size"] = run.image_size
     return {
         **options,
         "precision": precision,

@@ -42,6 +42,17 @@ def size_step(variant: str) -> int:
     return LITE_STRIDE if variant in LITE_SIZES else 16
 
 
+def check_image_size(variant: str, image_size: int) -> None:
+    """Raise UsageError, with a size near it, for an input size that a variant cannot have."""
+    step = size_step(variant)
+    if image_size <= 0 or image_size % step:
+        near = max(1, round(image_size / step)) * step
+        raise UsageError(
+            f"image size {image_size} is not a positive multiple of {step}, as {variant} needs; "
+            f"try {near}"
+        )
+
+
 def build_sam(
     variant: str, image_size: int = IMAGE_SIZE, *, drop_path: float = 0.0, decoder_depth: int = 2
 ) -> Sam:
@@ -56,13 +67,7 @@ def build_sam(
     """
     if variant not in VARIANTS:
         raise UsageError(f"unknown model variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    step = size_step(variant)
-    if image_size <= 0 or image_size % step:
-        near = max(1, round(image_size / step)) * step
-        raise UsageError(
-            f"image size {image_size} is not a positive multiple of {step}, as {variant} needs; "
-            f"try {near}"
-        )
+    check_image_size(variant, image_size)
     encoder: nn.Module
     if variant == "vit_t":
         encoder = TinyVit(drop_path=drop_path)

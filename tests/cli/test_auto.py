@@ -194,6 +194,21 @@ def test_a_users_mistake_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_another_input_size_is_another_run(
+    sa_engine: Run, photographs: Path, small_model: Path, tmp_path: Path
+) -> None:
+    (photographs / "broken.jpg").unlink()
+    arguments = options(photographs, tmp_path / "out", small_model)
+    odd = sa_engine(*arguments, "--image-size", "100")
+    assert odd.returncode == 2
+    assert "image size 100 is not a positive multiple of 16, as vit_t needs; try 96" in odd.stderr
+    assert not (tmp_path / "out").exists()
+    assert sa_engine(*arguments, "--image-size", "96").returncode == 0
+    again = sa_engine(*arguments)
+    assert again.returncode == 2 and "--image-size" in again.stderr
+    assert sa_engine("verify", tmp_path / "out").returncode == 0
+
+
 def test_an_unknown_option_is_a_usage_error(sa_engine: Run) -> None:
     done = sa_engine("auto", "--imagess", "x")
     assert done.returncode == 2

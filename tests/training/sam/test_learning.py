@@ -10,7 +10,7 @@ from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
 from sa_engine.evaluation.model_segmenter import ModelSegmenter
 from sa_engine.evaluation.points import PointsConfig, Score, evaluate_points
 from sa_engine.evaluation.segmenters import Segmenter
-from sa_engine.model.checkpoint import load_checkpoint
+from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.weights import bundled_model
 from sa_engine.training.data.scenes import SceneConfig
@@ -37,6 +37,7 @@ def test_a_few_hundred_steps_beat_the_baselines_on_new_scenes(tmp_path: Path):
     recipe = scratch()
     train = replace(
         recipe.train,
+        variant=read_card(bundled_model()).variant,
         image_size=SIZE,
         steps=200,
         batch_images=4,
