@@ -17,7 +17,7 @@ from sa_engine.formats.work.settings import WORK_JSON
 _SAMPLES = 500
 """Files of a suffix whose content is looked at, evenly spread over all of them."""
 
-_LOOKED_INTO = frozenset({".json", ".xml", ".txt", ".tar"})
+_LOOKED_INTO = frozenset({".json", ".xml", ".txt", ".tar", ".csv"})
 _BESIDE = frozenset({".yaml", ".yml", ".names", ".data"})
 """Files that lie beside labels; they count where nothing else tells the format."""
 
@@ -124,7 +124,8 @@ def weigh(path: Path) -> Evidence:
     for suffix in _BESIDE & by_suffix.keys() if not evidence.files else ():
         for file in by_suffix[suffix]:
             evidence.add(file, recognise(file))
-    if not evidence.files and ".png" in by_suffix:
+    is_told = bool(evidence.files or evidence.hints)
+    if ".png" in by_suffix and (not is_told or ((path / "masks").is_dir() and not evidence.files)):
         pngs = [Path(file.path) for file in map_files(path)]
         found = [recognise(file) for file in _spread(pngs, 20)]
         if 2 * sum(each.format is Format.MASKS for each in found) > len(found):

@@ -137,7 +137,7 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Beside.CAPTIONS: "of whole images, kept as their attributes",
     Beside.KEY_POINTS: "kept as attributes of their masks, boxes or images",
     Beside.ANSWERED: "people have answered them: the answers are what was read",
-    Beside.FILES: "of the same images as the instances: captions, key points or panoptic maps",
+    Beside.FILES: "beside the masks' own: captions, key points, boxes of images without masks",
     Loss.SKIPPED: "the annotator skipped the image",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
     Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts, which tools draw a pixel wide",

@@ -45,8 +45,13 @@ def _by_suffix(path: Path) -> Finding:
             head = _head(path).replace(b"\0", b"")
             if b"<annotations" in head:
                 return Finding(Format.CVAT)
-            boxes = "a PASCAL VOC file of boxes, which has no masks: give the folder that has them"
-            return Finding(hint=boxes if b"<annotation" in head else "")
+            if b"<pt>" in head or b"<segm>" in head:
+                return Finding(hint="of LabelMe 3.0, which is not read: export it as COCO")
+            return Finding(Format.VOC if b"<annotation" in head else None)
+        case ".csv":
+            is_open_images = b"ImageID" in _head(path)
+            hint = "of Open Images, which is not read: convert it to COCO"
+            return Finding(hint=hint if is_open_images else "")
         case ".mat":
             return Finding(Format.BSDS)
         case ".tar":

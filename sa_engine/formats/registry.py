@@ -13,7 +13,7 @@ from sa_engine.formats.readers.label_images import LabelImageSource
 from sa_engine.formats.readers.label_studio import LabelStudioSource
 from sa_engine.formats.readers.labelme import LabelmeSource
 from sa_engine.formats.readers.sa1b import Sa1bSource
-from sa_engine.formats.readers.voc import DavisSource, VocSource
+from sa_engine.formats.readers.voc import DavisSource, open_voc
 from sa_engine.formats.readers.yolo import YoloSource
 from sa_engine.formats.work.work_source import WorkSource
 
@@ -45,7 +45,7 @@ OPENERS: Mapping[Format, Callable[[Path], AnnotationSource]] = {
     Format.LABEL_STUDIO: LabelStudioSource,
     Format.YOLO_SEG: YoloSource,
     Format.MASKS: LabelImageSource,
-    Format.VOC: VocSource,
+    Format.VOC: open_voc,
     Format.DAVIS: DavisSource,
     Format.DATUMARO: DatumaroSource,
     Format.BSDS: BsdsSource,

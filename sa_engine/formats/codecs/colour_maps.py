@@ -24,7 +24,7 @@ BACKGROUND = frozenset({"background", "void", "ignored", "unlabelled", "unlabele
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourList:
-    """The classes of a list beside the maps.
+    """The classes of a list beside the maps, with or without colours.
 
     names: class names by their place in the list.
     numbers: places in the list by packed colour.
@@ -70,41 +70,41 @@ def number_colours(
     return found[places].reshape(colours_HW.shape), names
 
 
-def _of_lines(lines: list[tuple[str, int] | None]) -> ColourList:
+def _of_lines(lines: list[tuple[str, int | None]]) -> ColourList:
     names: dict[int, str] = {}
     numbers: dict[int, int] = {}
-    for place, line in enumerate(lines):
-        if line is None or not line[0]:
-            continue
-        name, colour = line
-        if name.lower() in BACKGROUND:
-            numbers.setdefault(colour, 0)
-            continue
-        # The first of a list is the background's place; a class that stands there is kept apart.
-        number = place if place else len(lines)
-        names[number] = name
-        numbers.setdefault(colour, number)
+    for place, (name, colour) in enumerate(lines):
+        number = 0
+        if name and name.lower() not in BACKGROUND:
+            # The first of a list is the background's place; a class that stands there is kept
+            # apart.
+            number = place if place else len(lines)
+            names[number] = name
+        if colour is not None and name:
+            numbers.setdefault(colour, number)
     return ColourList(names=names, numbers=numbers)
 
 
-def _voc_line(line: str) -> tuple[str, int] | None:
+def _voc_line(line: str) -> tuple[str, int | None]:
     name, _, rest = line.partition(":")
-    return _named(name, rest.partition(":")[0].split(","))
+    return name.strip(), _packed(rest.partition(":")[0].split(","))
 
 
-def _camvid_line(line: str) -> tuple[str, int] | None:
+def _camvid_line(line: str) -> tuple[str, int | None]:
     parts = line.split()
-    return _named(" ".join(parts[3:]), parts[:3])
+    colour = _packed(parts[:3])
+    return " ".join(parts if colour is None else parts[3:]), colour
 
 
-def _named(name: str, colour: list[str]) -> tuple[str, int] | None:
+def _packed(colour: list[str]) -> int | None:
+    """A colour of a list; None if it has none, as in lists for maps of numbers."""
     try:
         red, green, blue = (int(part) for part in colour)
     except ValueError:
         return None
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         return None
-    return name.strip(), red + (green << 8) + (blue << 16)
+    return red + (green << 8) + (blue << 16)
 
 
 def _hex(colour: int) -> str:

@@ -58,7 +58,8 @@ class LabelImageSource(FilePerImage[ObjectMap]):
     @property
     def image_folder(self) -> str | None:
         """`images` beside the folder of maps, or the folder that has maps and images in its own."""
-        if any(_is_beside_images(file.name) for file in self._files):
+        names = [file.name for file in self._files]
+        if any(_is_beside_images(name) or stem(name).endswith(_CITYSCAPES) for name in names):
             return str(self._root)
         beside = self._root.parent / "images"
         return str(beside) if beside.is_dir() else None
@@ -103,7 +104,9 @@ class LabelImageSource(FilePerImage[ObjectMap]):
                 continue
             masks.append(
                 ImportedMask(
-                    segmentation=mask, name=f"object {label}", **self._fields(label, content)
+                    segmentation=mask,
+                    name=f"object {label}",
+                    **self._fields(label, content, name),
                 )
             )
         masks = self._with_classes(index, content.numbers, masks)
@@ -116,13 +119,14 @@ class LabelImageSource(FilePerImage[ObjectMap]):
     def _numbers_of_colours(self) -> Mapping[int, int]:
         return self._list.numbers
 
-    def _fields(self, label: int, content: ObjectMap) -> dict[str, Any]:
-        if not content.colours:
-            return {"attributes": {"object": label}}
+    def _fields(self, label: int, content: ObjectMap, name: str) -> dict[str, Any]:
         colour = {"colour": content.colours[label]} if label in content.colours else {}
-        if label in self._list.names:
-            attributes = {"category_id": label, **colour}
-            return {"category": self._list.names[label], "attributes": attributes}
+        # KITTI's instance maps hold 256 times the class and the object's number in it.
+        number = label >> 8 if "instance" in name.split("/") else label
+        if number in self._list.names:
+            own = {"object": label} if number != label else {}
+            attributes = {**own, "category_id": number, **colour}
+            return {"category": self._list.names[number], "attributes": attributes}
         repairs = (Repair.UNKNOWN_CATEGORY,) if self._list.names else ()
         return {"repairs": repairs, "attributes": {"object": label, **colour}}
 
@@ -191,6 +195,7 @@ def _listed(name: str) -> ListedImage:
     if "instance" in folders:
         folders[folders.index("instance")] = "image_2"
     if last.endswith(_CITYSCAPES):
+        folders = ["leftImg8bit" if part == "gtFine" else part for part in folders]
         last = last.removesuffix(_CITYSCAPES) + "_leftImg8bit"
     plain = "/".join((*folders, last))
     return ListedImage(plain + ".png", any_ending=(plain,))

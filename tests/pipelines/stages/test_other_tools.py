@@ -607,6 +607,88 @@ def test_camvid(tmp_path: Path) -> None:
     assert counts(report["masks"]["repaired"]) == {"unknown-category": 1}
 
 
+def test_lists_of_classes_without_colours(tmp_path: Path) -> None:
+    """As Datumaro writes them beside maps of numbers, and KITTI's numbers of class and object."""
+    numbers = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    numbers[:10, 15:40] = 2
+    voc = tmp_path / "voc"
+    for folder, pixels in (("SegmentationObject", numbers // 2), ("SegmentationClass", numbers)):
+        (voc / folder).mkdir(parents=True)
+        (voc / folder / "a.png").write_bytes(png_bytes(pixels))
+    (voc / "labelmap.txt").write_text("# label:color_rgb\nbackground:::\ncat:::\ndog:::\n")
+    save_picture(voc / "JPEGImages" / "a.jpg", SIZE_WH)
+    kitti = tmp_path / "kitti"
+    (kitti / "instance").mkdir(parents=True)
+    coded = numbers.astype(np.uint16) * 256 + (numbers > 0)
+    (kitti / "instance" / "a.png").write_bytes(png_bytes(coded))
+    (kitti / "label_colors.txt").write_text(" background\n cat\n dog\n")
+    save_picture(kitti / "image_2" / "a.png", SIZE_WH)
+
+    for path, name in ((voc, "a.jpg"), (kitti, "image_2/a.png")):
+        records, _ = imported(path)
+        found = [(mask.category, mask.area) for mask in records[name].annotations]
+        assert found == [("dog", 250)]
+
+
+def test_cityscapes(tmp_path: Path) -> None:
+    numbers = np.zeros((HEIGHT, WIDTH), dtype=np.uint16)
+    numbers[:10, 15:40] = 26001
+    folder = tmp_path / "gtFine" / "train" / "ulm"
+    folder.mkdir(parents=True)
+    for kind, pixels in (("instanceIds", numbers), ("labelIds", numbers // 1000)):
+        (folder / f"x_gtFine_{kind}.png").write_bytes(png_bytes(pixels))
+    save_picture(tmp_path / "leftImg8bit" / "train" / "ulm" / "x_leftImg8bit.png", SIZE_WH)
+    records, _ = imported(tmp_path)
+
+    (mask,) = records["leftImg8bit/train/ulm/x_leftImg8bit.png"].annotations
+    assert (mask.area, mask.attributes["object"]) == (250, 26001)
+
+
+def voc_xml(folder: Path, name: str, *objects: str) -> None:
+    inside = "".join(f"<object><name>cat</name>{each}</object>" for each in objects)
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = f"<annotation><filename>{name}.jpg</filename>{size}{inside}</annotation>"
+    (folder / f"{name}.xml").write_text(content)
+
+
+def corners(left: int, top: int, right: int, bottom: int) -> str:
+    values = zip(("xmin", "ymin", "xmax", "ymax"), (left, top, right, bottom), strict=True)
+    return f"<bndbox>{''.join(f'<{key}>{value}</{key}>' for key, value in values)}</bndbox>"
+
+
+def test_voc_boxes_beside_the_maps(tmp_path: Path) -> None:
+    """A box around a mask is that object's; another is a box without a mask."""
+    pixels = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    pixels[10:20, 15:40] = 1
+    (tmp_path / "SegmentationObject").mkdir()
+    (tmp_path / "SegmentationObject" / "a.png").write_bytes(png_bytes(pixels))
+    own, other = corners(16, 11, 40, 20), corners(41, 1, 50, 9)
+    voc_xml(tmp_path / "Annotations", "a", own, other)
+    voc_xml(tmp_path / "Annotations", "without_map", own)
+    save_picture(tmp_path / "JPEGImages" / "a.jpg", SIZE_WH)
+    records, report = imported(tmp_path)
+
+    assert (report["masks"]["kept"], report["boxes"]["without_masks"]) == (1, 1)
+    assert records["a.jpg"].attributes["boxes"][0]["bbox"] == [40, 0, 10, 9]
+    assert counts(report["beside"]) == {"files-passed-over": 1}
+
+
+def test_voc_files_without_maps(tmp_path: Path) -> None:
+    ring = "".join(
+        f"<x{n}>{x + 1}</x{n}><y{n}>{y + 1}</y{n}>" for n, (x, y) in enumerate(CORNERS, 1)
+    )
+    polygon = f"{corners(11, 11, 14, 14)}<polygon>{ring}</polygon>"
+    voc_xml(tmp_path / "Annotations", "a", polygon, corners(41, 1, 50, 9), "<bndbox/>")
+    save_picture(tmp_path / "JPEGImages" / "a.jpg", SIZE_WH)
+    records, report = imported(tmp_path)
+
+    assert report["kind"] is Format.VOC
+    assert [mask.area for mask in records["a.jpg"].annotations] == [16]
+    assert report["boxes"]["without_masks"] == 1
+    assert counts(report["masks"]["dropped"]) == {"bad-shape": 1}
+
+
 def test_maps_in_any_colours(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     pixels = png_bytes(painted((1, 2, 3), (200, 100, 50)))
