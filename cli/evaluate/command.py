@@ -71,6 +71,13 @@ def command() -> None:
 )
 @click.option("--max-masks", type=click.IntRange(min=1), help="Masks of an image, drawn at random.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+@click.option(
+    "--groups",
+    "groups_file",
+    type=LOCAL_PATH,
+    help="A CSV, TSV or Parquet table of groups (a column mask_id, annotation_id, image_id or "
+    "file_name, and one for each grouping): mean IoU by group, and which differ.",
+)
 def points(**options: Any) -> None:
     """Click on every mask as an annotator would and score what comes back.
 
@@ -161,6 +168,64 @@ def boxes(**options: Any) -> None:
 
     refuse_existing(options["out"], force=options.pop("force"))
     measure_boxes(**options)
+
+
+@command.command(
+    resumes=False, epilog="An example:  sa-engine evaluate edges out/bsds500 --limit 20"
+)
+@set_options
+@click.option(
+    "--points-per-side",
+    "--grid",
+    "points_per_side",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Of the grid, as the paper's: three masks for each point.",
+)
+@click.option(
+    "--thresholds",
+    "num_thresholds",
+    type=click.IntRange(min=1),
+    default=99,
+    show_default=True,
+    help="Of the edge map, evenly spaced; the benchmark has 99.",
+)
+def edges(**options: Any) -> None:
+    """Find edges and score them as BSDS500's benchmark does: ODS, OIS, AP and R50.
+
+    For sets of whole partitions, as `sa-engine import groundTruth/ --format bsds` makes of BSDS500.
+    Detected pixels are matched with each person's boundaries one to one, at the lowest cost, within
+    0.0075 of the image's diagonal. Needs scipy: pip install 'sa-engine[edges]'.
+    """
+    from sa_engine.cli.evaluate.edges import measure_edges
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    measure_edges(**options)
+
+
+@command.command(
+    resumes=False,
+    epilog="An example:  sa-engine evaluate instances out/lvis --boxes detections.json",
+)
+@set_options
+@click.option(
+    "--boxes",
+    "boxes_file",
+    type=LOCAL_PATH,
+    help="COCO's results format: image_id, category_id, bbox, score; image ids are those of the "
+    "annotations that were imported.  [default: the known boxes themselves]",
+)
+def instances(**options: Any) -> None:
+    """Segment the objects in given boxes: mask AP and boundary AP, as COCO counts them.
+
+    Sets that were imported from LVIS are counted as it demands: a category counts only in images
+    where it was looked for, and where it was not looked for in full, nothing too much is wrong.
+    """
+    from sa_engine.cli.evaluate.instances import measure_instances
+
+    refuse_existing(options["out"], force=options.pop("force"))
+    measure_instances(**options)
 
 
 @command.command(

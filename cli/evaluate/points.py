@@ -1,10 +1,11 @@
 """`sa-engine evaluate points` and `table`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sa_engine.cli.evaluate.groups import groups_of_masks, print_groups
 from sa_engine.cli.evaluate.shared import (
     bar,
     change_card,
@@ -17,6 +18,7 @@ from sa_engine.errors import UsageError
 from sa_engine.evaluation.baselines import GrabCut, RegionGrowing
 from sa_engine.evaluation.calibration import calibrate, calibration_table
 from sa_engine.evaluation.clicks import FirstPoint
+from sa_engine.evaluation.groups import read_groups
 from sa_engine.evaluation.model_segmenter import ModelSegmenter
 from sa_engine.evaluation.points import PointsConfig, Score, chosen_images, evaluate_points
 from sa_engine.evaluation.results import read_rows
@@ -38,11 +40,13 @@ def measure_points(
     max_images: int | None,
     max_masks: int | None,
     seed: int,
+    groups_file: Path | None,
     out: Path | None,
     markdown: bool,
     **options: Any,
 ) -> None:
     """See `evaluate points`."""
+    groups = None if groups_file is None else read_groups(groups_file)
     config = PointsConfig(
         counts=_counts(points),
         first_point=FirstPoint(first_point),
@@ -62,12 +66,17 @@ def measure_points(
         else:
             segmenters.append(RegionGrowing() if method == "region-growing" else GrabCut())
     scores: list[Score] = []
+    of_masks: dict[tuple[str, int], Mapping[str, str]] = {}
     for set_name, dataset in opened.items():
+        if groups is not None:
+            of_masks |= groups_of_masks(dataset, set_name, groups)
         total = len(chosen_images(dataset, set_name, max_images))
         made = evaluate_points(dataset, set_name, segmenters=segmenters, config=config)
         for part in bar(made, total, set_name):
             scores.extend(part)
     _print_scores(scores, markdown=markdown)
+    if groups is not None:
+        print_groups(scores, of_masks, groups, markdown=markdown)
     write(out, scores)
 
 

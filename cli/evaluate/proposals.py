@@ -8,6 +8,7 @@ from sa_engine.automask.config import GeneratorConfig
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.cli.evaluate.shared import (
     bar,
+    category_frequencies,
     load_model,
     open_sets,
     precision_name,
@@ -50,7 +51,11 @@ def measure_proposals(
         total = len(chosen_images(dataset, set_name, max_images))
         of_set: list[FoundObjects] = []
         made = evaluate_proposals(
-            dataset, set_name, generate=generator.generate, max_images=max_images
+            dataset,
+            set_name,
+            generate=generator.generate,
+            max_images=max_images,
+            frequencies=category_frequencies(dataset),
         )
         for part in bar(made, total, set_name):
             of_set.extend(part)
@@ -59,6 +64,7 @@ def measure_proposals(
             lines.append([set_name, size, *numbers])
             rows.append({"set": set_name, "size": size, **dataclasses.asdict(recall)})
         found.extend(of_set)
-    console().say(layout(["set", "size", "objects", "AR@100", "AR@1000"], lines, markdown=markdown))
+    titles = ["set", "objects of", "objects", "AR@100", "AR@1000"]
+    console().say(layout(titles, lines, markdown=markdown))
     console().result({"rows": rows})
     write(out, found)

@@ -1,7 +1,7 @@
 """What the subcommands of `sa-engine evaluate` share."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoi
 from sa_engine.model.device import choose_device, choose_precision
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+from sa_engine.pipelines.stages.import_report import read_report
 
 T = TypeVar("T")
 
@@ -46,6 +47,18 @@ def load_model(options: dict[str, Any]) -> tuple[Sam, str]:
         name = options["model"] or DEFAULT_MODEL
         path = bundled_model(name)
     return load_checkpoint(path, image_size=options["image_size"]), name
+
+
+def category_frequencies(dataset: Dataset) -> Mapping[int, str]:
+    """LVIS's letters for how frequent categories are, by the source's numbers; empty for others."""
+    listed = (read_report(dataset.folder) or {}).get("categories") or ()
+    return {
+        each["id"]: each["frequency"]
+        for each in listed
+        if isinstance(each, dict)
+        and isinstance(each.get("id"), int)
+        and isinstance(each.get("frequency"), str)
+    }
 
 
 def bar(parts: Iterable[T], total: int, title: str) -> Iterator[T]:

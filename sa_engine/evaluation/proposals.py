@@ -4,7 +4,7 @@ Source: "Segment Anything", section 7.3: masks ranked by the mean of predicted I
 average recall over IoU thresholds 0.5 to 0.95 with the first 100 or 1000 masks of an image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from sa_engine.evaluation.points import chosen_images
 from sa_engine.masks import rle
 
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
+FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}
+"""LVIS's classes of categories by the images that have them, and its letters for them."""
 AREAS = {
     "all": (0, 10**12),
     "small": (0, 32**2),
@@ -35,6 +37,7 @@ class FoundObjects:
 
     proposals: masks made in its picture. iou_100, iou_1000: with the first 100 and 1000 masks,
         matched one to one.
+    frequency: of its category, by LVIS's letters r, c and f; "" if it is not known.
     """
 
     dataset: str
@@ -44,11 +47,12 @@ class FoundObjects:
     proposals: int
     iou_100: float
     iou_1000: float
+    frequency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Average recall of a size class."""
+    """Average recall of a size class, or of objects of a frequency."""
 
     objects: int
     at_100: float
@@ -67,9 +71,18 @@ def proposal_config(config: GeneratorConfig) -> GeneratorConfig:
 
 
 def evaluate_proposals(
-    dataset: Dataset, name: str, *, generate: Generate, max_images: int | None = None
+    dataset: Dataset,
+    name: str,
+    *,
+    generate: Generate,
+    max_images: int | None = None,
+    frequencies: Mapping[int, str] | None = None,
 ) -> Iterator[list[FoundObjects]]:
-    """Make all masks of each picture and match them with the known ones; yields by picture."""
+    """Make all masks of each picture and match them with the known ones; yields by picture.
+
+    frequencies: of categories, by the source's numbers.
+    """
+    known_frequencies = frequencies or {}
     for record in chosen_images(dataset, name, max_images):
         made = sorted(generate(dataset.read_rgb(record)), key=mask_rank, reverse=True)
         known = [(i, m) for i, m in enumerate(record.annotations) if not m.iscrowd and m.area]
@@ -86,6 +99,7 @@ def evaluate_proposals(
                 proposals=len(made),
                 iou_100=float(at_100[k]),
                 iou_1000=float(at_1000[k]),
+                frequency=known_frequencies.get(mask.attributes.get("category_id", -1), ""),
             )
             for k, (i, mask) in enumerate(known)
         ]
@@ -109,10 +123,14 @@ def assign(ious_PG: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def average_recall(found: Sequence[FoundObjects]) -> dict[str, Recall]:
-    """Average recall by size class of the known objects; classes without any are left out."""
+    """Average recall by size class and by frequency; classes without any object are left out."""
     recalls: dict[str, Recall] = {}
-    for name, (low, high) in AREAS.items():
-        chosen = [f for f in found if low <= f.area < high]
+    classes = {
+        name: [f for f in found if low <= f.area < high] for name, (low, high) in AREAS.items()
+    }
+    for name, letter in FREQUENCIES.items():
+        classes[name] = [f for f in found if f.frequency == letter]
+    for name, chosen in classes.items():
         if chosen:
             at_100 = _recall(np.array([f.iou_100 for f in chosen]))
             at_1000 = _recall(np.array([f.iou_1000 for f in chosen]))

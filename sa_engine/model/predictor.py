@@ -161,6 +161,21 @@ class Predictor:
         (_, iou, logits) = next(self._decoded(prompts, multimask=multimask))
         return LowRes(logits[0].cpu().numpy(), iou[0].cpu().numpy())
 
+    def answer_points(self, points_xy: Any) -> LowRes:
+        """`answer` for P prompts of one foreground point each, (P, 2), pixels of the image.
+
+        Returns logits (P, 3, S/4, S/4) and iou (P, 3).
+        """
+        points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 1, 2)
+        points_PN2 = self._in_frame(points)
+        labels_PN = torch.full(points_PN2.shape[:2], FOREGROUND, device=self.sam.device)
+        prompts = Prompts(points_PN2=points_PN2, labels_PN=labels_PN)
+        parts = list(self._decoded(prompts, multimask=True))
+        return LowRes(
+            np.concatenate([logits.cpu().numpy() for _, _, logits in parts]),
+            np.concatenate([iou.cpu().numpy() for _, iou, _ in parts]),
+        )
+
     def predict_boxes(
         self, boxes_xyxy: Any, *, multimask: bool = False
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

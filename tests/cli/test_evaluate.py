@@ -76,3 +76,50 @@ def test_what_cannot_be_written_is_said(run: Run, scenes: Path, weights: Path, t
     code, output = run("evaluate", "table", rows, "--record", weights)
     assert code == 2
     assert "no row is of a model named mine" in output
+
+
+def test_instances_from_given_and_from_known_boxes(
+    run: Run, scenes: Path, weights: Path, tmp_path: Path
+) -> None:
+    status, text = run("evaluate", "instances", scenes, "--checkpoint", weights)
+    assert status == 0
+    assert "boundary AP" in text
+    file = tmp_path / "boxes.json"
+    entry = {"image_id": 1, "category_id": 1, "bbox": [2, 2, 20, 20], "score": 0.7}
+    file.write_text(json.dumps([entry]))
+    out = tmp_path / "rows.csv"
+    status, text = run(
+        *("evaluate", "instances", scenes, "--checkpoint", weights),
+        *("--boxes", file, "--out", out),
+    )
+    assert status == 0
+    head = out.read_text().splitlines()[0].replace('"', "")
+    assert head == "dataset,name,objects,ap,ap_50,ap_75,boundary_ap"
+    file.write_text(json.dumps([{**entry, "image_id": 77}]))
+    status, text = run("evaluate", "instances", scenes, "--checkpoint", weights, "--boxes", file)
+    assert (status, text.count("\n")) == (2, 1)
+    assert "no box for any image" in text
+
+
+def test_points_by_group(run: Run, scenes: Path, weights: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image_id,camera\n1,old\n2,new\n99,new\n")
+    arguments = ("evaluate", "points", scenes, "--checkpoint", weights, "--method", "model")
+    status, text = run(*arguments, "--points", 1, "--max-masks", 2, "--groups", table)
+    assert status == 0
+    assert "old" in text and "one image" in text
+    assert "no two groups differ" in text
+    assert "1 rows are of nothing here: 99" in text
+    table.write_text("image_id,camera\n98,old\n")
+    status, text = run(*arguments, "--points", 1, "--max-masks", 2, "--groups", table)
+    assert status == 2
+
+
+def test_edges(run: Run, scenes: Path, weights: Path) -> None:
+    pytest.importorskip("scipy")
+    status, text = run(
+        *("evaluate", "edges", scenes, "--checkpoint", weights),
+        *("--grid", 2, "--thresholds", 3),
+    )
+    assert status == 0
+    assert "ODS" in text

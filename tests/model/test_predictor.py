@@ -6,6 +6,7 @@ import torch
 
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.variants import build_sam
+from tests.support.small_sam import small_sam
 from tests.support.weights import randomise
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -119,3 +120,15 @@ def test_half_precision() -> None:
     assert predictor.embedding.coarse_BCHW.dtype == torch.bfloat16
     found = predictor.predict(points_xy=[[5, 6]], labels=[1])
     assert found.low_res_logits.dtype == np.float32
+
+
+def test_points_at_once_are_answered_as_one_by_one() -> None:
+    predictor = Predictor(small_sam(64))
+    predictor.set_image(np.random.default_rng(1).integers(0, 255, (40, 56, 3), dtype=np.uint8))
+    points = [(3.5, 4.5), (30.0, 20.0), (50.0, 39.0)]
+    together = predictor.answer_points(points)
+    assert together.logits.shape == (3, 3, 16, 16)
+    for place, point in enumerate(points):
+        alone = predictor.answer(points_xy=[point])
+        np.testing.assert_allclose(together.logits[place], alone.logits, atol=1e-4)
+        np.testing.assert_allclose(together.iou[place], alone.iou, atol=1e-5)
