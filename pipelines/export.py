@@ -1,8 +1,10 @@
 """From a dataset to other tools' formats. What a format cannot hold is counted, mask by mask."""
 
+import contextlib
 import errno
 import hashlib
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -196,21 +198,35 @@ def _write(
         writer = _WRITERS[run.format](folder, survey)
     names, losses = Names(), Tally()
     num_images = num_masks = left_out = 0
-    for position, record in enumerate(dataset.images(), start=1):
-        if record.status is ImageStatus.OK:
-            image = _exported(run, dataset, record, names)
-            left_out += len(record.annotations) - len(image.record.annotations)
-            writer.add(image, losses)
-            num_images += 1
-            num_masks += len(image.record.annotations)
-        else:
-            losses.add(Note(Lossy.IMAGE_FAILED, record.source, of_images=True))
-        if progress is not None:
-            progress(position, len(dataset))
-    writer.finish()
+    with _closing_after_failure(writer):
+        for position, record in enumerate(dataset.images(), start=1):
+            if record.status is ImageStatus.OK:
+                image = _exported(run, dataset, record, names)
+                left_out += len(record.annotations) - len(image.record.annotations)
+                writer.add(image, losses)
+                num_images += 1
+                num_masks += len(image.record.annotations)
+            else:
+                losses.add(Note(Lossy.IMAGE_FAILED, record.source, of_images=True))
+            if progress is not None:
+                progress(position, len(dataset))
+        writer.finish()
     if survey.about and run.format is not OutFormat.COCO:
         losses.add(Note(Lossy.NO_ABOUT, ", ".join(sorted(survey.about)), of_images=True))
     return ExportSummary(num_images, num_masks, left_out, losses)
+
+
+@contextlib.contextmanager
+def _closing_after_failure(writer: Writer) -> Iterator[None]:
+    """What a full disk has not taken must not be tried again when the files are collected."""
+    try:
+        yield
+    except BaseException:
+        for value in vars(writer).values():
+            if isinstance(value, io.IOBase):
+                with contextlib.suppress(OSError):
+                    value.close()
+        raise
 
 
 def _exported(run: ExportRun, dataset: Dataset, record: ImageRecord, names: Names) -> ExportedImage:

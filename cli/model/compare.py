@@ -18,6 +18,7 @@ from sa_engine.cli.shared.options import (
     take,
 )
 from sa_engine.cli.shared.places import DEVICE, PRECISION, OutFile, refuse_existing
+from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.errors import ExitStatus, UsageError
 from sa_engine.model.bundled import DEFAULT_MODEL
 
@@ -141,9 +142,11 @@ def command(
     )
     for target in targets:
         if target.suffix == ".json":
-            target.write_text(json.dumps(as_json(comparison), indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(as_json(comparison), indent=1) + "\n"
         else:
-            target.write_text(as_text(comparison, markdown=True), encoding="utf-8")
+            text = as_text(comparison, markdown=True)
+        with written_whole(target) as draft:
+            draft.write_text(text, encoding="utf-8")
     for line in as_text(comparison).splitlines():
         console().say(line)
     console().result(as_json(comparison))

@@ -1,6 +1,5 @@
 """A detector on disk: safetensors with one metadata entry, its `DetectorCard`."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.detection.card import DetectorCard
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encoder_digest, finer_channels
@@ -42,16 +42,8 @@ def save_detector(
     }
     # One metadata entry: the writer puts several in no fixed order.
     data = safetensors.torch.save(tensors, metadata={CARD_KEY: card.to_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as draft:
+        draft.write_bytes(data)
 
 
 def is_detector(path: Path | str) -> bool:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.errors import UsageError
 
 
@@ -16,21 +17,13 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
     """Write dataclass records of one kind, one column a field; replaces the file whole.
 
     path: its suffix tells the format, .csv or else Parquet. rows: at least one.
-    Raises UsageError if the file cannot be written.
+    Raises OutputError if the file cannot be written.
     """
     names = [f.name for f in dataclasses.fields(rows[0])]
     columns = {name: [getattr(row, name) for row in rows] for name in names}
-    temporary = path.with_name(path.name + ".partial")
     write = csv.write_csv if path.suffix.lower() == ".csv" else pq.write_table
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(pa.table(columns), temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    with written_whole(path) as draft:
+        write(pa.table(columns), draft)
 
 
 def read_rows(path: Path, kind: type) -> list[Any]:

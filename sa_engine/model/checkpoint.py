@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.card import CARD_KEY, MOST_IMAGE_SIZE, ModelCard
 from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
@@ -115,7 +116,8 @@ def save_checkpoint(
     tensors = {name: _shrunk(name, t, dtype) for name, t in sam.state_dict().items()}
     # One metadata entry: the writer puts several in no fixed order.
     data = safetensors.torch.save(tensors, metadata={CARD_KEY: card.to_json()})
-    _write(Path(path), data)
+    with written_whole(Path(path)) as draft:
+        draft.write_bytes(data)
 
 
 def export_public(sam: Sam, path: Path | str) -> None:
@@ -141,13 +143,24 @@ def export_public(sam: Sam, path: Path | str) -> None:
         tensors["image_encoder.norm_head.bias"] = torch.zeros(width)
         tensors["image_encoder.head.weight"] = torch.zeros(_HEAD_CLASSES, width)
         tensors["image_encoder.head.bias"] = torch.zeros(_HEAD_CLASSES)
-    path = Path(path)
-    temporary = _temporary(path)
-    try:
-        torch.save(tensors, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(Path(path)) as draft:
+        save_torch(tensors, draft)
+
+
+def save_torch(content: Any, path: Path) -> None:
+    """Write a file as `torch.save` does, and wait until the disk has it.
+
+    Raises OSError where it cannot be written; torch has an error of its own for a full disk.
+    """
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def resize_positions(tensors: Mapping[str, Tensor], sam: Sam) -> dict[str, Tensor]:
@@ -326,19 +339,3 @@ def _shrunk(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         return tensor.float()
     small = tensor.to(dtype)
     return small if bool(small.isfinite().all()) else tensor.float()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

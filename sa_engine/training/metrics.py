@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sa_engine.dataset.folder.draft import explain_output
 from sa_engine.errors import UsageError
 from sa_engine.training.detector.report import DetectorReport
 
@@ -76,9 +77,10 @@ class MetricsLog:
     def write(self, report: StepReport | DetectorReport) -> None:
         """Append one report."""
         values = dataclasses.asdict(report)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        with explain_output(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
         if self._events is not None:
             for name, value in values.items():
                 if name != "step":

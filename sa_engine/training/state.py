@@ -4,7 +4,11 @@ The data order and every random number are functions of (seed, step), so the sta
 weights, the optimizer and the moving average.
 """
 
+import contextlib
+import fcntl
 import os
+import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sa_engine.dataset.folder.draft import explain_output, written_whole
 from sa_engine.errors import TrainingError, UsageError
+from sa_engine.model.checkpoint import save_torch
 from sa_engine.training.optimizer import MovingAverage
 
 STATE_NAME = "state.pt"
@@ -55,8 +61,6 @@ def save_state(
     seconds: float = 0.0,
 ) -> None:
     """Write the state under a temporary name, then put it in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
     payload = {
         "step": step,
         "fingerprint": fingerprint,
@@ -65,11 +69,41 @@ def save_state(
         "average": average.weights,
         "seconds": seconds,
     }
-    with temporary.open("wb") as file:
-        torch.save(payload, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with written_whole(path) as draft:
+        save_torch(payload, draft)
+
+
+@contextlib.contextmanager
+def only_run(folder: Path, *, is_main: bool = True) -> Iterator[None]:
+    """Hold a run's folder: two trainings of one folder would write over each other's state.
+
+    is_main: whether this process writes there; the others of one training hold nothing.
+    Raises UsageError if another training holds it, OutputError if it cannot be written.
+    """
+    if not is_main:
+        yield
+        return
+    with explain_output(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise UsageError(
+                f"{who} is training in {folder}: wait until it has ended, or choose another --out"
+            ) from None
+        except OSError:
+            # No locks on this file system.
+            pass
+        else:
+            with explain_output(folder):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
 
 
 def load_state(path: Path, *, fingerprint: str) -> RunState | None:

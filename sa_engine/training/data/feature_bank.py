@@ -1,9 +1,10 @@
 """EncodedMaps maps kept on disk: a frozen encoder has to see each picture but once.
 
-One sparse file of equal entries, filled as pictures come. An entry counts once its checksum fits,
+One file of equal entries, filled as pictures come. An entry counts once its checksum fits,
 so a run that was killed in the middle of one, or two processes that write the same one, do no harm.
 """
 
+import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sa_engine.dataset.folder.draft import explain_output
 from sa_engine.detection.encoder import EMBEDDING_STRIDE, EncodedMaps
 from sa_engine.errors import UsageError
 from sa_engine.model.embedding import ImageEmbedding
@@ -45,8 +47,9 @@ class FeatureBank:
                 f"{size / 2**30:.1f} GiB in {path.parent}, where {free / 2**30:.1f} GiB are free; "
                 "give fewer --views, or --views 0 to keep none"
             )
-        with path.open("ab") as file:
-            file.truncate(size)
+        with explain_output(path), path.open("ab") as file:
+            # Space for all of it now: a disk that is full later would end the process by SIGBUS.
+            os.posix_fallocate(file.fileno(), 0, size)
         self._path = path
         self._data = np.memmap(path, dtype=np.uint8, mode="r+", shape=(size,))
 

@@ -35,7 +35,7 @@ from sa_engine.training.detector.trainer import DetectorTrainer
 from sa_engine.training.distributed import World
 from sa_engine.training.metrics import last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
-from sa_engine.training.state import STATE_NAME, check_model_file
+from sa_engine.training.state import STATE_NAME, check_model_file, only_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,11 @@ def train_detector(
     cannot go on.
     """
     check_model_file(request.out, request.run_folder / STATE_NAME)
+    with only_run(request.run_folder, is_main=request.world.is_main):
+        return _train(request, report)
+
+
+def _train(request: DetectorRequest, report: Callable[[DetectorReport], None]) -> DetectorCard:
     config = request.config
     digest = encoder_digest(request.sam)
     torch.manual_seed(config.seed)

@@ -33,7 +33,7 @@ from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.sam.memory import check_memory
 from sa_engine.training.sam.recipes import Recipe
 from sa_engine.training.sam.trainer import RunPaths, Trainer
-from sa_engine.training.state import check_model_file
+from sa_engine.training.state import check_model_file, only_run
 
 SCENE_PHOTOS = 400
 """Photographs of the training sets that synthetic scenes cut their fills from."""
@@ -89,9 +89,14 @@ def train_sam(
     architecture, a batch that does not fit, a file that another run or program wrote; TrainingError
     if training cannot go on.
     """
+    check_model_file(request.out, RunPaths(folder=request.run_folder).state)
+    with only_run(request.run_folder, is_main=request.world.is_main):
+        return _train(request, report)
+
+
+def _train(request: TrainRequest, report: Callable[[StepReport], None]) -> ModelCard:
     config = request.recipe.train
     paths = RunPaths(folder=request.run_folder)
-    check_model_file(request.out, paths.state)
     data = open_data(request)
     sam = load_start(request)
     check_memory(sam, config, device=request.device, processes=request.world.size)

@@ -17,6 +17,7 @@ from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.sam.memory import bytes_of_one_image, check_memory
 from sa_engine.training.sam.recipes import RECIPES, Recipe, scratch
 from sa_engine.training.sam.session import TrainRequest, open_data, recipe_options, train_sam
+from sa_engine.training.state import only_run
 from tests.support.backbone_package import install_backbone
 from tests.support.scene_datasets import write_scenes
 
@@ -228,3 +229,16 @@ def test_the_paper_s_figures():
     assert (paper.rounds.rounds, paper.rounds.mask_only_rounds) == (11, 2)
     assert (paper.losses.focal, paper.losses.dice, paper.losses.iou) == (20.0, 1.0, 1.0)
     assert (paper.optim.layer_decay, paper.drop_path, paper.optim.lr) == (0.8, 0.4, 8e-4)
+
+
+def test_two_runs_of_one_folder_do_not_mix(tmp_path: Path, scenes: Path):
+    request = TrainRequest(data=[scenes], out=tmp_path / "x.safetensors", recipe=tiny())
+    with (
+        only_run(request.run_folder),
+        pytest.raises(UsageError, match=r"process \d+ on .* is training in .*: wait"),
+    ):
+        train_sam(request)
+    # Only the process that writes holds it.
+    with only_run(request.run_folder), only_run(request.run_folder, is_main=False):
+        pass
+    train_sam(request)
