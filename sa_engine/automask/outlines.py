@@ -7,7 +7,9 @@ places is looked at: a mask over 48 megapixels costs what its outline costs.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sa_engine.automask.tiles import TiledMasks
 from sa_engine.masks import rle as run_lengths
@@ -35,22 +37,42 @@ class MaskTiles:
 def split(masks: TiledMasks, chosen: NDArray[np.int64]) -> list[MaskTiles]:
     """The chosen masks one by one, off the accelerator.
 
-    chosen: mask indices, ascending.
+    chosen: mask indices, ascending. Tiles of the others are neither packed nor moved.
     """
-    tiles = masks.tiling
+    tiles, device = masks.tiling, masks.full_MHW.device
     size_hw = (tiles.y.length, tiles.x.length)
-    mask_B = masks.mask_B.cpu().numpy()
+    chosen_N = torch.from_numpy(chosen).to(device)
+    is_chosen_M = torch.zeros(len(masks.full_MHW), dtype=torch.bool, device=device)
+    is_chosen_M[chosen_N] = True
+    kept_B = torch.nonzero(is_chosen_M[masks.mask_B])[:, 0]
+    places_B = masks.y_B[kept_B] * tiles.grid_hw[1] + masks.x_B[kept_B]
+    mask_B, tile_B = torch.stack([masks.mask_B[kept_B], places_B]).cpu().numpy()
+    packed_BN = _packed(masks.bits_BEE[kept_B].flatten(1))
+    full_NHW = masks.full_MHW[chosen_N].cpu().numpy()
     begin = np.searchsorted(mask_B, chosen, side="left")
     end = np.searchsorted(mask_B, chosen, side="right")
-    tile_B = (masks.y_B * tiles.grid_hw[1] + masks.x_B).cpu().numpy()
-    packed_BN = np.packbits(masks.bits_BEE.flatten(1).cpu().numpy(), axis=1)
-    full_MHW = masks.full_MHW.cpu().numpy()
     return [
-        MaskTiles(
-            size_hw, tiles.edge, full_MHW[m].copy(), tile_B[a:b].copy(), packed_BN[a:b].copy()
-        )
-        for m, a, b in zip(chosen, begin, end, strict=True)
+        MaskTiles(size_hw, tiles.edge, full_HW.copy(), tile_B[a:b].copy(), packed_BN[a:b].copy())
+        for full_HW, a, b in zip(full_NHW, begin, end, strict=True)
     ]
+
+
+def _packed(bits_BN: Tensor) -> NDArray[np.uint8]:
+    """Bits eight to a byte, off the accelerator."""
+    if bits_BN.device.type == "cpu":
+        return np.packbits(bits_BN.numpy(), axis=1)
+    packed: NDArray[np.uint8] = pack_bits(bits_BN).cpu().numpy()
+    return packed
+
+
+def pack_bits(bits_BN: Tensor) -> Tensor:
+    """Bits eight to a byte as `np.packbits` has them, (B, N / 8) uint8, N a multiple of 8.
+
+    On the accelerator, so that an eighth of the bytes has to be moved.
+    """
+    place_8 = 7 - torch.arange(8, dtype=torch.uint8, device=bits_BN.device)
+    shifted = bits_BN.view(len(bits_BN), bits_BN.shape[1] // 8, 8).to(torch.uint8) << place_8
+    return shifted.sum(dim=2, dtype=torch.uint8)
 
 
 def encode(mask: MaskTiles, *, origin_xy: tuple[int, int], image_size_hw: tuple[int, int]) -> Rle:

@@ -138,3 +138,9 @@ def test_no_masks() -> None:
     result = measured(torch.zeros(0, LOW, LOW), (50, 70))
     assert result.boxes_xyxy_M4.shape == (0, 4)
     assert outlines.split(result.masks, np.arange(0)) == []
+
+
+def test_bits_are_packed_on_a_device_as_numpy_packs_them() -> None:
+    bits = torch.rand(37, 256, generator=torch.Generator().manual_seed(1)) > 0.4
+    assert np.array_equal(outlines.pack_bits(bits).numpy(), np.packbits(bits.numpy(), axis=1))
+    assert outlines.pack_bits(bits[:0]).shape == (0, 32)
