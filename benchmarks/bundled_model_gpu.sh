@@ -36,7 +36,7 @@ say() { echo "[$(elapsed) s] $*" | tee -a "$RESULTS/log.txt"; }
 
 say "$($PYTHON -c 'import torch, cv2, PIL, numpy, pyarrow; print(torch.__version__, cv2.__version__,
 PIL.__version__, numpy.__version__, pyarrow.__version__, torch.cuda.is_available() and
-torch.cuda.get_device_name())')" "$(nproc) cores, $(df -h /dev/shm | awk 'NR == 2 {print $4}') of /dev/shm"
+torch.cuda.get_device_name())')" "$(nproc --all) cores, $(df -h /dev/shm | awk 'NR == 2 {print $4}') of /dev/shm"
 
 if [ -n "${SMOKE:-}" ]; then
     [ "$DEVICE" = cuda ] && $PYTHON benchmarks/depthwise.py | tee "$RESULTS/depthwise.txt"

@@ -34,8 +34,6 @@ LITE_SIZES = {
     "lite2": LiteSize(1.1, 1.2),
 }
 STEM_CHANNELS = 32
-DEPTHWISE_LAYOUT = torch.channels_last
-"""Where channels lie when a GPU trains depthwise convolutions (`benchmarks/depthwise.py`)."""
 # Expansion, channels, blocks, kernel, stride of each stage before scaling.
 _STAGES = (
     (1, 16, 1, 3, 1),
@@ -144,8 +142,6 @@ class SameConv(nn.Module):
             # In bfloat16 a CPU takes four times as long for the backward pass of these.
             with torch.autocast("cpu", enabled=False):
                 return F.conv2d(x_BCHW.float(), weight, bias, self.stride, padding, 1, self.groups)
-        if self.groups > 1 and self.training:
-            x_BCHW = x_BCHW.contiguous(memory_format=DEPTHWISE_LAYOUT)
         weight, bias = weight.to(x_BCHW.dtype), bias.to(x_BCHW.dtype)
         return F.conv2d(x_BCHW, weight, bias, self.stride, padding, 1, self.groups)
 
