@@ -1,6 +1,7 @@
 """`sa-engine annotate`: people's masks, in a browser (stages 1 and 2)."""
 
 import getpass
+import json
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -25,7 +26,14 @@ from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.dataset.folder.object_store import is_url
 from sa_engine.errors import UsageError
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
-from sa_engine.pipelines.annotating import AnnotateRun, Serving, plan_settings, run_annotate
+from sa_engine.pipelines.annotating import (
+    AUDIT_NAME,
+    AnnotateRun,
+    Serving,
+    plan_settings,
+    run_annotate,
+)
+from sa_engine.pipelines.audit import PAPER
 from sa_engine.pipelines.run.worker import Reading
 
 _SERVING = (
@@ -60,6 +68,12 @@ _SERVING = (
 )
 @click.option(
     "--existing", type=PLACE, help="A dataset whose masks are shown, locked, and not in the result."
+)
+@click.option(
+    "--audit",
+    type=PLACE,
+    help="Instead of --images: a dataset whose masks people correct one by one; how far they agree "
+    "is in WORK/audit.json.",
 )
 @click.option("--finish", is_flag=True, help="Serve nothing: make the dataset of what is answered.")
 @model_options
@@ -171,7 +185,12 @@ _SERVING = (
     help="Only the first so many images of the sorted list.",
 )
 def command(
-    images: str | None, out: Path | str | None, work: Path | None, finish: bool, **options: Any
+    images: str | None,
+    out: Path | str | None,
+    work: Path | None,
+    audit: Path | str | None,
+    finish: bool,
+    **options: Any,
 ) -> int:
     """Label masks in a browser: clicks answered by the model, boxes, brush and eraser.
 
@@ -185,7 +204,7 @@ def command(
     annotators = options.pop("annotators")
     open_browser = options.pop("open_browser")
     serving = Serving(**take(options, _SERVING), annotators=annotators or (_login(),))
-    settings = _settings(images, out, work, options)
+    settings = _settings(images, out, work, audit, options)
     if settings is None:
         assert work is not None
         settings_there = read_settings(work)
@@ -210,22 +229,48 @@ def command(
         summary = run_annotate(run, announce=announce, say=line.say, progress=bar)
     line.end()
     status = report_run(summary.run, beside={})
+    _say_audit(run.work)
     console().say(f"Look at it with: sa-engine show {place} --out {place}-pictures")
     return status
 
 
 def _settings(
-    images: str | None, out: Path | str | None, work: Path | None, options: dict[str, Any]
+    images: str | None,
+    out: Path | str | None,
+    work: Path | None,
+    audit: Path | str | None,
+    options: dict[str, Any],
 ) -> WorkSettings | None:
     """None to continue what is in WORK."""
     reading = Reading(**take(options, ["max_pixels", "keep_images"]))
-    if images is None and out is None and work is not None:
+    if images is None and out is None and audit is None and work is not None:
         return None
     if out is None:
         raise UsageError("say where the dataset goes with --out, or continue with --work alone")
     if is_url(out) and work is None:
         raise UsageError("people's work lies on a local disk: name its folder with --work")
-    return plan_settings(mode=Mode.ANNOTATE, images=images, out=out, reading=reading, **options)
+    if audit is not None:
+        if images is not None or options["proposals"] is not None:
+            raise UsageError("--audit takes images and masks of its dataset: leave --images out")
+        options["proposals"] = audit
+    mode = Mode.ANNOTATE if audit is None else Mode.AUDIT
+    return plan_settings(mode=mode, images=images, out=out, reading=reading, **options)
+
+
+def _say_audit(work: Path) -> None:
+    """An audit's two figures, if it was one."""
+    path = work / AUDIT_NAME
+    if path.is_file():
+        report = json.loads(path.read_text("ascii"))
+        objects = report["masks"] - report["no_object"]
+        for name in ("over_0.90", "over_0.75"):
+            said = report["left_out"].get(name)
+            if said is not None:
+                console().say(
+                    f"IoU {name.replace('_', ' ')}: {said['value']:.1%} of {objects} masks "
+                    f"({said['low']:.1%} to {said['high']:.1%}; the paper: {PAPER[name]:.0%})"
+                )
+        console().say(f"all figures: {path}")
 
 
 def _login() -> str:

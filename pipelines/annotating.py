@@ -3,6 +3,7 @@ imported (paper, section 4)."""
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,13 @@ from sa_engine.annotate.guard import Allowed
 from sa_engine.annotate.image_queue import ImageQueue
 from sa_engine.annotate.keeping.event_log import EventLog
 from sa_engine.annotate.keeping.ledger import Ledger
-from sa_engine.annotate.keeping.work_folder import CACHE, locked, open_work, read_links
+from sa_engine.annotate.keeping.work_folder import (
+    CACHE,
+    locked,
+    open_work,
+    read_links,
+    replace_file,
+)
 from sa_engine.annotate.models.encoding import Encoding
 from sa_engine.annotate.models.model_room import ModelRoom
 from sa_engine.annotate.originals import Originals
@@ -28,9 +35,13 @@ from sa_engine.formats.registry import Format
 from sa_engine.formats.work.folding import fold
 from sa_engine.formats.work.log import read_journal
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
+from sa_engine.pipelines.audit import audit_report
 from sa_engine.pipelines.run.watch import Progress
 from sa_engine.pipelines.run.worker import Reading
 from sa_engine.pipelines.stages.manual import ImportRun, ImportSummary, run_import
+
+AUDIT_NAME = "audit.json"
+"""Of an audit's figures, in WORK."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +158,12 @@ def run_annotate(
         with locked(run.work, f"http://{run.serving.host}:{run.serving.port}/"):
             if not _serve(run, settings, announce, say):
                 _interrupted(run)
-    return make_dataset(run.work, settings, progress=progress)
+    summary = make_dataset(run.work, settings, progress=progress)
+    if settings.mode is Mode.AUDIT and settings.proposals is not None and summary.report:
+        report = audit_report(settings.out, settings.proposals[0])
+        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        replace_file(run.work / AUDIT_NAME, text.encode("ascii"))
+    return summary
 
 
 def make_dataset(

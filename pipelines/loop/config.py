@@ -35,6 +35,7 @@ class Kind(StrEnum):
     DATASET = "dataset"
     SEMI = "semi"
     AUTO = "auto"
+    ANNOTATE = "annotate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +66,14 @@ class Gather:
     """One set of masks.
 
     name: unique in the loop; the set's name in mixtures, too.
-    annotations, format: of "import". images: of "import", "semi" and "auto"; see `list_sources`; a
+    annotations, format: of "import". images: of all but "dataset"; see `list_sources`; a
         dataset's folder stands for its images.
     data: of "dataset".
     model: of "semi" and "auto": "promoted" (the best so far), "start", or a round's name.
     existing: of "semi": a set whose masks are not proposed again.
     by: of "semi": who corrects the proposals; None takes them as they are.
+    work, take: of "annotate": the folder of people's answers, which rounds may share, and how many
+        answered images this round takes.
     preset: of "auto". options: further options of "semi" or "auto", as on the command line.
     limit: only the first so many images.
     """
@@ -87,6 +90,8 @@ class Gather:
     preset: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    work: Path | None = None
+    take: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

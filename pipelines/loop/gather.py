@@ -25,6 +25,7 @@ from sa_engine.pipelines.loop.parts import (
     gathered_set,
     set_result,
 )
+from sa_engine.pipelines.loop.people import Browsers
 from sa_engine.pipelines.loop.steps import (
     Clock,
     Step,
@@ -43,6 +44,7 @@ class SetMaker:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        self._people = Browsers(bench)
 
     def gather(
         self,
@@ -62,6 +64,9 @@ class SetMaker:
             case Kind.AUTO:
                 assert model is not None
                 return self._auto(part, label, model)
+            case Kind.ANNOTATE:
+                assert model is not None
+                return self._people.gather(part, label=label, model=model)
             case Kind.SEMI:
                 assert detector is not None
                 proposed = self._semi(part, label, detector, existing)

@@ -140,6 +140,12 @@ def _gather(table: Table, kinds: tuple[Kind, ...]) -> Gather:
     if kind in (Kind.SEMI, Kind.AUTO):
         _needed(table, "images", known["images"])
         known["model"] = table.text("model", PROMOTED)
+    if kind is Kind.ANNOTATE:
+        _needed(table, "images", known["images"])
+        known["work"] = _needed(table, "work", table.new_path("work"))
+        known["take"] = table.integer("take", least=1)
+        if known["take"] is None:
+            raise UsageError(f"{table.where} needs 'take': add how many images the round takes")
     if kind is Kind.SEMI:
         known["existing"] = table.text("existing")
         known["options"] = proposal_options(table)

@@ -170,5 +170,5 @@ class Annotator:
         """Done with the image; returns with the next one, or once there is none."""
         image = self.js("annotate.state.image.id")
         self.press("d")
-        over = "!document.getElementById('note').hidden && annotate.outbox.pending() === 0"
+        over = "annotate.state.session.counts.open === 0 && annotate.outbox.pending() === 0"
         self.wait(f"annotate.state.image ? annotate.state.image.id !== {image} : {over}")

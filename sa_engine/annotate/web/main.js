@@ -5,6 +5,7 @@ import { uuid } from "./core/ids.js";
 import { holds } from "./core/rle.js";
 import { sizeOf, undecided } from "./core/state.js";
 import { TEXTS } from "./core/texts.js";
+import { readGround } from "./canvas/draw.js";
 import { fit } from "./canvas/view.js";
 import { hint, newApp, note, now, repaintAll } from "./app/app.js";
 import { viewMoved } from "./app/frames.js";
@@ -27,6 +28,11 @@ const needed = () =>
   "PointerEvent" in window && "OffscreenCanvas" in window && "createImageBitmap" in window;
 
 function layOut(app) {
+  readGround(app.drawing);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    readGround(app.drawing);
+    app.redraw();
+  });
   const canvas = byId("canvas");
   const stage = byId("stage");
   let before = null;

@@ -90,7 +90,10 @@ class WorkSource:
         self.notes: Sequence[Note] = [
             Note(reason, name, of_images=True) for reason, names in notes.items() for name in names
         ]
-        self.images: Sequence[ListedImage] = [ListedImage(each.name) for each in self._answered]
+        # Members of tars are looked for by the names that they have inside.
+        self.images: Sequence[ListedImage] = [
+            ListedImage(each.name.partition(".tar!")[2] or each.name) for each in self._answered
+        ]
         self.categories: Sequence[Mapping[str, Any]] = ()
         self.about: Mapping[str, Any] = {}
         self.image_folder = self.settings.images

@@ -4,7 +4,7 @@ import { close, newClock } from "../core/clock.js";
 import { fromDraft, hasPrompt } from "../core/hand.js";
 import { uuid } from "../core/ids.js";
 import { runEnds } from "../core/rle.js";
-import { openImage, sizeOf } from "../core/state.js";
+import { openImage, sizeOf, undecided } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { newLayer } from "../canvas/layer.js";
 import { closePicture, loadPicture } from "../canvas/picture.js";
@@ -118,6 +118,11 @@ export async function leave(app, said, reason) {
   const { state, outbox } = app;
   if (!state.image) return;
   if (said === "done" && state.hand && !finish(app)) return;
+  if (said === "done" && state.session.mode === "audit" && undecided(state).length) {
+    hint(app, TEXTS.auditLeft(undecided(state).length));
+    if (state.proposal === null) nextProposal(app);
+    return;
+  }
   const { id } = state.image;
   const clock = [close(app.clock, uuid(), now())];
   outbox.push(uuid(), "PUT", `/api/images/${id}/state`, state.lease, { state: said, reason, clock });

@@ -16,7 +16,7 @@ import { uuid } from "../core/ids.js";
 import { chooseColour } from "../core/palette.js";
 import { crumbs } from "../core/pixels.js";
 import { encodeBits, runEnds } from "../core/rle.js";
-import { change, record, shownMasks, sizeOf, stepBack, stepForward } from "../core/state.js";
+import { change, record, shownMasks, sizeOf, stepBack, stepForward, undecided } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { newOverlay, syncOverlay } from "../canvas/overlay.js";
 import { announce, hint, now, repaint } from "./app.js";
@@ -30,6 +30,16 @@ const inHand = (app) => app.state.hand || newHand(uuid());
 /** From here on it is work. */
 export function begun(app) {
   beginWork(app.clock, now());
+}
+
+/** What is selected is edited by the next click or stroke; in an audit the mask in question is. */
+function beginOnSelected(app) {
+  const { state } = app;
+  if (state.hand) return;
+  if (state.selected) takeInHand(app, state.masks.get(state.selected));
+  else if (state.session.mode === "audit" && state.proposal !== null) {
+    takeInHand(app, state.proposals.find((each) => each.id === state.proposal));
+  }
 }
 
 /** Bring the painted strokes up to the hand. */
@@ -54,7 +64,7 @@ export function click(app, x, y, label) {
   const [height, width] = sizeOf(state);
   if (x < 0 || y < 0 || x > width || y > height) return;
   begun(app);
-  if (state.selected && !state.hand) takeInHand(app, state.masks.get(state.selected));
+  beginOnSelected(app);
   change(state, withPoint(inHand(app), x, y, label));
   state.selected = null;
   syncHand(app);
@@ -76,7 +86,7 @@ export function drawBox(app, box) {
 export function addStroke(app, stroke) {
   const { state } = app;
   begun(app);
-  if (state.selected && !state.hand) takeInHand(app, state.masks.get(state.selected));
+  beginOnSelected(app);
   change(state, withStroke(inHand(app), stroke));
   state.selected = null;
   syncHand(app);
@@ -266,7 +276,7 @@ export function maskAt(app, x, y, skip = 0) {
   const [height] = sizeOf(state);
   const column = Math.floor(x);
   const row = Math.floor(y);
-  const found = [...shownMasks(state), ...state.proposals.filter((p) => p.verdict === "undecided")]
+  const found = [...shownMasks(state), ...undecided(state)]
     .filter((mask) => inBox(mask.box, column, row) && app.holds(mask.ends, height, column, row))
     .sort((a, b) => a.area - b.area);
   return found.length ? found[skip % found.length] : null;

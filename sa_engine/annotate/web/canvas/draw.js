@@ -14,16 +14,21 @@ export function newDrawing(canvas) {
     picture: null,
     layer: null,
     overlay: null,
+    ground: "#808080",
   };
+}
+
+/** Take the colour around the image from the style sheet. */
+export function readGround(drawing) {
+  drawing.ground = getComputedStyle(drawing.canvas).getPropertyValue("--ground") || drawing.ground;
 }
 
 /** Draw the state. @returns {boolean} false if there is no image */
 export function draw(drawing, state, view) {
   const { context, canvas } = drawing;
-  const ground = getComputedStyle(canvas).getPropertyValue("--ground") || "#22262b";
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.filter = "none";
-  context.fillStyle = ground;
+  context.fillStyle = drawing.ground;
   context.fillRect(0, 0, canvas.width, canvas.height);
   if (!state.image || !drawing.picture) return false;
   drawPicture(drawing, state, view);

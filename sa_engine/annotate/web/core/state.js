@@ -115,16 +115,28 @@ export function shownMasks(state) {
   return found;
 }
 
+/** What was made of each proposal, by id: edited while a mask of it is there, else as was said. */
+export function verdicts(state) {
+  const found = new Map(state.proposals.map((each) => [each.id, each.verdict]));
+  for (const each of state.proposals) if (each.verdict === "edited") found.set(each.id, "undecided");
+  for (const mask of state.masks.values()) if (mask.proposal) found.set(mask.proposal, "edited");
+  return found;
+}
+
 /** Proposals that are to be shown: undecided and kept, and not in hand. */
 export function shownProposals(state) {
+  const said = verdicts(state);
   return state.proposals.filter(
     (each) =>
-      (each.verdict === "undecided" || each.verdict === "kept") &&
+      ["undecided", "kept"].includes(said.get(each.id)) &&
       !(state.hand && state.hand.proposal === each.id),
   );
 }
 
-export const undecided = (state) => state.proposals.filter((each) => each.verdict === "undecided");
+export function undecided(state) {
+  const said = verdicts(state);
+  return state.proposals.filter((each) => said.get(each.id) === "undecided");
+}
 
 /** The [height, width] of the image at hand. */
 export const sizeOf = (state) => [state.image.height, state.image.width];

@@ -123,6 +123,8 @@ export function listenToKeys(app, actions, released) {
 export function keysNow(state) {
   if (state.hand) return TEXTS.keysShort.hand;
   if (state.selected) return TEXTS.keysShort.selected;
-  if (state.proposal !== null) return TEXTS.keysShort.proposal;
+  if (state.proposal !== null) {
+    return state.session.mode === "audit" ? TEXTS.keysShort.audit : TEXTS.keysShort.proposal;
+  }
   return TEXTS.keysShort.idle;
 }

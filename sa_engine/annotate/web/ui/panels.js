@@ -1,7 +1,7 @@
 /** What stands around the canvas. Reads the state, and calls actions. */
 
 import { FINISHED, IN_HAND, css } from "../core/palette.js";
-import { fitted } from "../core/pixels.js";
+import { undecided, verdicts } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { chooseCandidate, remove, secondsInHand, takeInHand } from "../app/masks.js";
 import { decide } from "../app/proposals.js";
@@ -52,10 +52,8 @@ export function makeTools(app, actions) {
 export function showPanels(app) {
   const { state } = app;
   const { session, image } = state;
-  const counts = session && session.counts;
   byId("name").textContent = image ? image.name : "";
-  byId("place").textContent =
-    image && counts ? TEXTS.placeOf(image.place, counts.total, counts.total - counts.open) : "";
+  byId("place").textContent = placeText(state);
   byId("size").textContent = image ? `${image.width}×${image.height}` : "";
   byId("who").textContent = session ? session.annotator : "";
   byId("model").textContent = modelText(state);
@@ -74,6 +72,17 @@ export function showPanels(app) {
   showCandidates(app);
 }
 
+/** Of an audit: which of the image's masks is in question. */
+function placeText(state) {
+  const { image, session, proposals } = state;
+  if (!image || !session) return "";
+  const { total, open } = session.counts;
+  const place = TEXTS.placeOf(image.place, total, total - open);
+  if (session.mode !== "audit" || !proposals.length) return place;
+  const decided = proposals.length - undecided(state).length;
+  return `${place}, ${TEXTS.auditPlace(Math.min(decided + 1, proposals.length), proposals.length)}`;
+}
+
 function modelText({ session, image, where }) {
   if (!session) return "";
   if (!session.has_model) return TEXTS.modelNone;
@@ -89,14 +98,13 @@ const swatch = (rgb) => {
   return square;
 };
 
-function row(app, mask, { text, aside, current, onOpen }) {
+function row(app, mask, { text, aside, onOpen }) {
   const { state } = app;
   const item = make(
     "li",
     {
-      tabIndex: current ? 0 : -1,
+      tabIndex: -1,
       data: { id: mask.id },
-      className: current ? "current" : "",
       onpointerenter: () => ((state.hovered = mask.id), app.redraw()),
       onpointerleave: () => ((state.hovered = null), app.redraw()),
       onclick: () => select(app, mask),
@@ -139,22 +147,40 @@ function byIdFocus(id) {
   });
 }
 
+/** Make a list again only where it is another; else only say which row is the current one. */
+function showList(place, key, current, rows) {
+  if (place.shownKey !== key) {
+    fill(place, ...rows());
+    place.shownKey = key;
+  }
+  const before = place.querySelector(".current");
+  const now = current === null ? null : place.querySelector(`[data-id="${CSS.escape(current)}"]`);
+  if (before && before !== now) {
+    before.classList.remove("current");
+    before.tabIndex = -1;
+  }
+  if (now) now.classList.add("current");
+  const entry = now || place.firstElementChild;
+  if (entry) entry.tabIndex = 0;
+}
+
 function showMasks(app) {
   const { state } = app;
   byId("masks-title").textContent = TEXTS.masks;
   byId("masks-count").textContent = String(state.masks.size + state.existing.length || "");
   const every = [...state.masks.values()];
-  const rows = every.map((mask, place) =>
-    row(app, mask, {
-      text: `${place + 1}`,
-      aside: mask.saving ? TEXTS.unsaved : aside(mask),
-      current: mask.id === state.selected,
-      onOpen: () => app.edit(mask),
-    }),
+  const key = every.map((mask) => `${mask.id} ${mask.revision} ${mask.saving}`).join();
+  showList(byId("masks"), key, state.selected, () =>
+    every
+      .map((mask, place) =>
+        row(app, mask, {
+          text: `${place + 1}`,
+          aside: mask.saving ? TEXTS.unsaved : aside(mask),
+          onOpen: () => app.edit(mask),
+        }),
+      )
+      .reverse(),
   );
-  rows.reverse();
-  if (rows.length && !rows.some((item) => item.tabIndex === 0)) rows[0].tabIndex = 0;
-  fill(byId("masks"), ...rows);
 }
 
 const aside = (mask) =>
@@ -164,20 +190,23 @@ const MARKS = { undecided: "?", kept: "✓", rejected: "✗", edited: "✎" };
 
 function showProposals(app) {
   const { state } = app;
-  const decided = state.proposals.filter((each) => each.verdict !== "undecided");
+  const said = verdicts(state);
+  const decided = state.proposals.filter((each) => said.get(each.id) !== "undecided");
   byId("proposals-part").hidden = !state.proposals.length;
   byId("proposals-title").textContent = TEXTS.proposals;
   byId("proposals-count").textContent = `${decided.length}/${state.proposals.length}`;
-  const rows = state.proposals.map((each, place) =>
-    row(app, each, {
-      text: `${MARKS[each.verdict]} ${place + 1}`,
-      aside: each.score === null ? "" : each.score.toFixed(2),
-      current: each.id === state.proposal,
-      onOpen: () => (each.verdict === "undecided" ? takeInHand(app, each) : decide(app, each.id, "undecided")),
-    }),
+  const key = state.proposals.map((each) => `${each.id} ${said.get(each.id)}`).join();
+  const open = (each) =>
+    said.get(each.id) === "undecided" ? takeInHand(app, each) : decide(app, each.id, "undecided");
+  showList(byId("proposals"), key, state.proposal, () =>
+    state.proposals.map((each, place) =>
+      row(app, each, {
+        text: `${MARKS[said.get(each.id)]} ${place + 1}`,
+        aside: each.score === null ? "" : each.score.toFixed(2),
+        onOpen: () => open(each),
+      }),
+    ),
   );
-  if (rows.length && !rows.some((item) => item.tabIndex === 0)) rows[0].tabIndex = 0;
-  fill(byId("proposals"), ...rows);
 }
 
 const THUMB = [96, 72];
@@ -228,12 +257,17 @@ function thumbnail(app, canvas, answer, k) {
   const [w, h] = [fw * scale, fh * scale];
   const [x, y] = [(THUMB[0] - w) / 2, (THUMB[1] - h) / 2];
   context.drawImage(source, fx * ratio, fy * ratio, fw * ratio, fh * ratio, x, y, w, h);
-  const values = fitted(answer, k);
-  const [rows, columns] = answer.input_hw;
+  // A thumbnail needs no more than the model's own resolution.
+  const [rows, columns] = answer.input_hw.map((size) => Math.ceil(size / 4));
   const image = new ImageData(columns, rows);
   const [r, g, b] = IN_HAND;
-  for (let i = 0; i < values.length; i++) {
-    if (values[i] > 0) image.data.set([r, g, b, 190], 4 * i);
+  const pixel = ((190 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  const pixels = new Uint32Array(image.data.buffer);
+  const logits = answer.logits[k];
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
+      if (logits[row * answer.side + column] > 0) pixels[at] = pixel;
+    }
   }
   const layer = new OffscreenCanvas(columns, rows);
   layer.getContext("2d").putImageData(image, 0, 0);
