@@ -61,10 +61,10 @@ release: $(VENV)/.engine
 	cd build && try/bin/sa-engine auto --images ../examples/images --points-per-side 4 --out demo
 	@echo "dist/ holds what can be uploaded."
 
-# make bundled-model DATA=folder/  the recipe of the bundled weights, from research data to the file (hours)
+# make bundled-model DATA=folder/ KIND=gpu  the recipe of the bundled weights, from research data to the file
 KIND ?= cpu
 bundled-model: $(VENV)/.tests
-	ENGINE=$(BIN)/sa-engine benchmarks/bundled_model.sh $(KIND) $(or $(DATA),$(error give DATA=folder with train/ and dev/))
+	ENGINE=$(BIN)/sa-engine PYTHON=$(BIN)/python benchmarks/bundled_model.sh $(KIND) $(or $(DATA),$(error give DATA=folder with train/ and dev/))
 
 # make loop    all three stages and their retrainings on a small set; MASKS=dataset/ for one of yours
 LOOP ?= examples/loop/loop.toml

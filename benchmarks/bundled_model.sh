@@ -1,22 +1,35 @@
 #!/bin/sh
-# The recipe of the bundled model, from research data to sa_engine/model/weights/vit_t.safetensors.
+# The recipe of the bundled lite2, from research data to sa_engine/model/weights/lite2.safetensors.
 #
 #   benchmarks/bundled_model.sh cpu|gpu DATA [WORK]
 #
-# DATA: folder with train/SET and dev/SET, in any format that `sa-engine import` reads.  WORK: where datasets and runs go.
-# Every step goes on where it was stopped; `gpu` takes larger batches, sizes and more steps.
-# Environment: ENGINE, the command (default: sa-engine); WORKERS, processes that prepare images.
+# DATA: folder with train/SET, dev/SET and unlabelled/, in any format that `sa-engine import` reads.
+# WORK: where datasets and runs go.  Every step resumes where it was stopped.  `gpu` takes ten minutes of
+# one GPU for all training, the detector's among it (`bundled_model_gpu.sh`); `cpu` hours of two cores, and
+# the detector comes after it (`bundled_detector.sh`).
+# Environment: ENGINE, the command (default: sa-engine); PYTHON, the one that has it; TEACHER, the model whose embedding the new encoder is
+# fitted to before anything else (default: the bundled model; it was vit_t when lite2 was made).
 set -eu
 
 KIND=${1:?cpu or gpu}
-DATA=${2:?the folder with train/ and dev/}
+DATA=${2:?the folder with train/, dev/ and unlabelled/}
 WORK=${3:-out/bundled-model}
 ENGINE=${ENGINE:-sa-engine}
-WEIGHTS=sa_engine/model/weights/vit_t.safetensors
-SETS="coco coco_people ccp facades carparts endangered cats segmush dsb2018 bsds500"
+HERE=$(dirname "$0")
+WEIGHTS=sa_engine/model/weights
+# Sets whose masks are things, and sets whose masks are parts of one thing.
+THINGS="coco coco_people endangered cats segmush dsb2018 bsds500"
+PARTS="ccp facades carparts"
+case $KIND in
+cpu | gpu) ;;
+*)
+    echo "unknown kind $KIND: give cpu or gpu" >&2
+    exit 2
+    ;;
+esac
 
 mkdir -p "$WORK/train" "$WORK/dev"
-for set in $SETS; do
+for set in $THINGS $PARTS; do
     test -f "$WORK/train/$set.done" && continue
     $ENGINE import "$DATA/train/$set" --out "$WORK/train/$set"
     touch "$WORK/train/$set.done"
@@ -27,83 +40,56 @@ for set in lvis grabcut pennfudan bsds500; do
     touch "$WORK/dev/$set.done"
 done
 
-# Whole objects weigh more than the square root of a set's size would give them: what people click
-# on is rather a cat than a window.
-PHOTOS=""
-for set in $SETS; do PHOTOS="$PHOTOS --data $WORK/train/$set"; done
-PHOTOS="$PHOTOS --weight coco=40 --weight coco_people=20 --weight ccp=25 --weight facades=12
-    --weight carparts=12 --weight endangered=15 --weight cats=12 --weight segmush=6
-    --weight dsb2018=8 --weight bsds500=40"
+# in_train SET...: their folders.
+in_train() { for set; do echo "$WORK/train/$set"; done; }
 
-# stage NAME OPTIONS...: one run of training, from the last one's weights.
-LAST=""
+# Two files hold all of it, 37 MiB.  Whole objects weigh more than the square root of a set's size would
+# give them: what people click on is rather a cat than a window.
+if ! test -f "$WORK/things.pack"; then
+    # shellcheck disable=SC2046,SC2086
+    $ENGINE train pack $(in_train $THINGS) --image-size 512 --quality 32 --weight coco=40 \
+        --weight coco_people=20 --weight endangered=15 --weight cats=12 --weight segmush=6 \
+        --weight dsb2018=8 --weight bsds500=40 --out "$WORK/things.pack"
+fi
+if ! test -f "$WORK/parts.pack"; then
+    # shellcheck disable=SC2046,SC2086
+    $ENGINE train pack $(in_train $PARTS) --image-size 448 --quality 22 --weight ccp=25 \
+        --weight facades=12 --weight carparts=12 --out "$WORK/parts.pack"
+fi
+
+# The ImageNet backbone learns to say what the teacher's embedding says; a decoder that met it without
+# that would collapse to empty masks.
+START="$WORK/start.safetensors"
+if ! test -f "$START"; then
+    # shellcheck disable=SC2086
+    $ENGINE train align --images "$DATA/unlabelled" --arch lite2 --image-size 512 --steps 300 \
+        ${TEACHER:+--teacher "$TEACHER"} --out "$START"
+fi
+
+# stage NAME INIT OPTIONS...: one run of training on a CPU.
 stage() {
-    name=$1
-    shift
-    out="$WORK/$name.safetensors"
-    if ! test -f "$out"; then
-        # shellcheck disable=SC2086
-        $ENGINE train sam --recipe scratch --name "$name" --out "$out" $LAST $LAUNCH "$@"
-    fi
-    LAST="--init $out"
+    name=$1 init=$2
+    shift 2
+    test -f "$WORK/$name.safetensors" || $ENGINE train sam --recipe pretrained --name lite2 --init "$init" \
+        --out "$WORK/$name.safetensors" --data "$WORK/things.pack" --data "$WORK/parts.pack" "$@"
 }
 
-case $KIND in
-cpu)
-    # One process of one thread: two that wait for each other at every step gained nothing on two
-    # cores that had anything else to do.  `torchrun` in ENGINE uses more.
-    LAUNCH="--data-workers 0"
-    # shellcheck disable=SC2086
-    stage easy --synthetic 1 --scenes easy --image-size 112 --batch-images 8 --steps 3000 --rounds 1 \
-        --min-area 30 --schedule constant
-    # shellcheck disable=SC2086
-    stage photos $PHOTOS --synthetic 0.4 --image-size 112 --batch-images 8 --steps 4000 --rounds 1 \
-        --min-area 30 --schedule constant
-    # shellcheck disable=SC2086
-    stage wide $PHOTOS --synthetic 0.25 --image-size 224 --optimizer muon --batch-images 16 --steps 600 \
-        --masks-per-image 8 --min-area 24 --schedule constant --warmup-steps 15 --ema-decay 0.985
-    # Two runs that know nothing of each other, one on each core if they are started by hand; their
-    # mean is better than either.
-    WIDE=$LAST
-    for run in 1 2; do
-        LAST=$WIDE
-        # shellcheck disable=SC2086
-        stage "fine-$run" $PHOTOS --synthetic 0.15 --image-size 448 --optimizer muon --batch-images 8 \
-            --micro-batch 4 --masks-per-image 9 --steps 400 --iou 2 --final-lr-fraction 0.05 \
-            --min-area 48 --warmup-steps 10 --ema-decay 0.96 --seed "2$run"
-    done
-    $ENGINE model average "$WORK/fine-1.safetensors" "$WORK/fine-2.safetensors" --force \
-        --out "$WORK/mean.safetensors"
-    # Many rounds of clicks: the decoder learns them alone in the time of a few rounds with the rest.
-    LAST="--init $WORK/mean.safetensors"
-    # shellcheck disable=SC2086
-    stage final $PHOTOS --freeze-encoder --synthetic 0.1 --image-size 448 --optimizer muon \
-        --batch-images 8 --micro-batch 4 --masks-per-image 8 --steps 60 --rounds 6 --iou 3 \
-        --similarity 0 --final-lr-fraction 0.03 --min-area 48 --warmup-steps 5 --ema-decay 0.93 \
-        --name vit_t
-    ;;
-gpu)
-    # Not tried yet: what was learnt on CPUs, with larger batches and pictures.
-    LAUNCH="--precision bfloat16 --data-workers ${WORKERS:-14} --batch-images 32"
-    # shellcheck disable=SC2086
-    stage easy --synthetic 1 --scenes easy --image-size 112 --steps 3000 --rounds 1 \
-        --min-area 30 --schedule constant --masks-per-image 12 --lr 4e-4
-    # shellcheck disable=SC2086
-    stage photos $PHOTOS --synthetic 0.4 --image-size 224 --steps 8000 --rounds 2 \
-        --schedule constant --masks-per-image 16 --lr 4e-4
-    # shellcheck disable=SC2086
-    stage final $PHOTOS --synthetic 0.2 --image-size 448 --steps 8000 --rounds 5 \
-        --masks-per-image 16 --bce 1 --focal 10 --ema-decay 0.999 --lr 4e-4
-    ;;
-*)
-    echo "unknown kind $KIND: give cpu or gpu" >&2
-    exit 2
-    ;;
-esac
+if [ "$KIND" = gpu ]; then
+    RESULTS="$WORK/results"
+    test -f "$WORK/run/final.safetensors" || ENGINE="$ENGINE" "$HERE/bundled_model_gpu.sh" "$START" \
+        "$RESULTS" "$WORK/run" "$WORK/things.pack" "$WORK/parts.pack"
+    cp "$WORK/run/final.safetensors" "$WORK/lite2.safetensors"
+else
+    # One process of one thread.  `--precision bf16` in ENGINE's place where the processor has it.
+    stage small "$START" --image-size 384 --steps 600 --rounds 2
+    stage large "$WORK/small.safetensors" --image-size 512 --steps 600 --rounds 3 --freeze-stages 0
+    stage final "$WORK/large.safetensors" --image-size 512 --steps 120 --rounds 6 --iou 3 \
+        --freeze-encoder --decoder-lr-scale 1 --lr 3e-4
+    cp "$WORK/final.safetensors" "$WORK/lite2.safetensors"
+fi
 
 # What everything mode keeps is chosen on training pictures, whose known regions leave nothing out.
-MODEL="$WORK/vit_t.safetensors"
-cp "$WORK/final.safetensors" "$MODEL"
+MODEL="$WORK/lite2.safetensors"
 $ENGINE evaluate thresholds "$WORK/train/bsds500" --max-images 40 --checkpoint "$MODEL" --write
 
 # GrabCut takes most of the time, so pictures with many masks give a few of them, the same for all.
@@ -113,5 +99,10 @@ $ENGINE evaluate points $DEV --checkpoint "$MODEL" --boxes --max-masks 4 --out "
 $ENGINE evaluate table "$WORK/points.parquet" --markdown --record "$MODEL"
 $ENGINE evaluate proposals "$WORK/dev/lvis" "$WORK/dev/bsds500" --checkpoint "$MODEL" \
     --markdown --out "$WORK/proposals.parquet" --force
-mkdir -p "$(dirname "$WEIGHTS")"
-cp "$MODEL" "$WEIGHTS"
+mkdir -p "$WEIGHTS"
+cp "$MODEL" "$WEIGHTS/lite2.safetensors"
+if [ "$KIND" = gpu ]; then
+    $ENGINE evaluate boxes "$WORK/dev/lvis" "$WORK/dev/pennfudan" --checkpoint "$MODEL" --grid 32 --markdown \
+        --detector "$WORK/run/lite2-detector.safetensors" --out "$WORK/boxes.parquet" --force
+    cp "$WORK/run/lite2-detector.safetensors" "$WEIGHTS/"
+fi

@@ -13,6 +13,7 @@
 #
 # Environment, with defaults: BUDGET=580 DECODER_S=70 DETECTOR_S=130 BATCH=48 MASKS=8 LR=8e-4 DEVICE=cuda
 # WORKERS=15 COMPILE= (--compile to use torch.compile) EXTRA= (more options of phases A and B)
+# ENGINE="python3 -m sa_engine"
 set -u
 
 main() {
@@ -22,7 +23,7 @@ BEGUN=$(date +%s)
 BUDGET=${BUDGET:-580} DECODER_S=${DECODER_S:-70} DETECTOR_S=${DETECTOR_S:-130}
 BATCH=${BATCH:-48} MASKS=${MASKS:-8} LR=${LR:-8e-4} DEVICE=${DEVICE:-cuda} WORKERS=${WORKERS:-15}
 COMPILE=${COMPILE:-} EXTRA=${EXTRA:-} PYTHON=${PYTHON:-python3} STARTUP_S=${STARTUP_S:-22}
-ENGINE="$PYTHON -m sa_engine"
+ENGINE=${ENGINE:-$PYTHON -m sa_engine}
 PYTHONPATH=$(cd "$(dirname "$0")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH PYTHONUNBUFFERED=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
