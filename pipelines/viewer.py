@@ -154,8 +154,8 @@ class ViewerWriter:
     def finish(self) -> ViewerSummary:
         """Write the columns: the page is whole."""
         notes = [
-            f"{dataset.folder.url} is still being made: {len(dataset.shard_indices)} of "
-            f"{dataset.manifest.num_shards} shards are shown."
+            f"{dataset.folder.url} is still being made: {len(dataset)} of "
+            f"{dataset.manifest.num_images} images are shown."
             for dataset in self._datasets
             if not dataset.is_complete
         ]

@@ -16,11 +16,15 @@ OBJECT = "object"
 class Readable(Protocol):
     """What is asked of a `reader.Dataset` here."""
 
-    shard_indices: list[int]
+    readable_shards: list[int]
 
     def __getitem__(self, position: int) -> ImageRecord: ...
 
     def images(self, *, status: ImageStatus | None = None) -> Iterator[ImageRecord]: ...
+
+    def shard_images(
+        self, shard_index: int, *, status: ImageStatus | None = None
+    ) -> Iterator[ImageRecord]: ...
 
     def columns(self, shard_index: int, names: Sequence[str]) -> dict[str, list[Any]]: ...
 
@@ -62,7 +66,7 @@ def coco_dict(dataset: Readable) -> dict[str, Any]:
 def categories(dataset: Readable) -> list[str]:
     """The names of the masks' categories, sorted; "object" for masks that have none."""
     found: set[str] = set()
-    for index in dataset.shard_indices:
-        for masks in dataset.columns(index, ["annotations"])["annotations"]:
-            found.update(mask["category"] or OBJECT for mask in masks or ())
+    for index in dataset.readable_shards:
+        for image in dataset.shard_images(index, status=ImageStatus.OK):
+            found.update(mask.category or OBJECT for mask in image.annotations)
     return sorted(found) or [OBJECT]

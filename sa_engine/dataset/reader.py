@@ -24,8 +24,9 @@ from sa_engine.dataset.shards.stats import (
     read_stats,
     tar_name,
 )
+from sa_engine.dataset.shards.unfinished import unfinished_shards
 from sa_engine.dataset.sources.frozen import FrozenInputs
-from sa_engine.errors import DamagedError, DatasetError, UsageError
+from sa_engine.errors import DamagedError, DatasetError, IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from sa_engine.dataset.torch_samples import TorchDataset
@@ -38,26 +39,34 @@ class Dataset:
     """A dataset on disk, read only. Holds no open files, so it can be forked and pickled.
 
     path: the dataset's folder.
-    allow_incomplete: read the shards that are complete of a dataset that is still being made.
+    allow_incomplete: read as much as there is of a dataset that is still being made, the finished
+        images of shards in the making among it; they are those of the moment of opening.
+    shard_indices: the complete shards. readable_shards: and those in the making, in order.
 
-    Positions count the rows of the complete shards from 0, failed images included.
+    Positions count the rows that can be read from 0, failed images included.
 
-    Raises UsageError if there is no dataset there, DatasetError if it is incomplete, DamagedError
-    if its manifest or a shard's stats are damaged.
+    Raises UsageError if there is no dataset there, IncompleteError if it is incomplete,
+    DamagedError if its manifest or a shard's stats are damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, allow_incomplete: bool = False) -> None:
         self._folder = open_folder(path)
         self.manifest: Manifest = read_manifest(self._folder)
         self.shard_indices: list[int] = complete_shards(self._folder, self.manifest)
-        self._complete = frozenset(self.shard_indices)
         missing = self.manifest.num_shards - len(self.shard_indices)
         if missing and not allow_incomplete:
-            raise DatasetError(
+            raise IncompleteError(
                 f"{self._folder.url} is incomplete: {missing} of {self.manifest.num_shards} shards "
-                "are missing; run the command that makes it again, or allow incomplete datasets"
+                "are missing: run the command that makes it again, which continues"
             )
-        sizes = [len(self.manifest.image_ids(index)) for index in self.shard_indices]
+        self._unfinished = unfinished_shards(self._folder, self.manifest) if missing else {}
+        self.readable_shards: list[int] = sorted({*self.shard_indices, *self._unfinished})
+        sizes = [
+            len(self._unfinished[index].rows)
+            if index in self._unfinished
+            else len(self.manifest.image_ids(index))
+            for index in self.readable_shards
+        ]
         self._ends: NDArray[np.int64] = np.cumsum(sizes, dtype=np.int64)
         self._light: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
 
@@ -72,7 +81,7 @@ class Dataset:
         return len(self.shard_indices) == self.manifest.num_shards
 
     def __len__(self) -> int:
-        """Images of the complete shards, failures included."""
+        """Images that can be read, failures included."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, position: int) -> ImageRecord:
@@ -82,7 +91,7 @@ class Dataset:
         position %= len(self)
         place = int(np.searchsorted(self._ends, position, side="right"))
         start = int(self._ends[place - 1]) if place else 0
-        return self._record(self.shard_indices[place], position - start)
+        return self._record(self.readable_shards[place], position - start)
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return self.images()
@@ -105,21 +114,24 @@ class Dataset:
         return coco_dict(self)
 
     def record(self, image_id: int) -> ImageRecord:
-        """The record of an image id. UsageError if it is not in a complete shard."""
-        index = self.manifest.shard_of(image_id)
-        if not 1 <= image_id <= self.manifest.num_images or index not in self._complete:
-            raise UsageError(f"{self._folder.url} has no image {image_id} in a complete shard")
-        return self._record(index, image_id - self.manifest.image_ids(index)[0])
+        """The record of an image id. UsageError if there is none (yet)."""
+        index, place = self._place(image_id)
+        return self._record(index, place)
 
     def images(self, *, status: ImageStatus | None = None) -> Iterator[ImageRecord]:
         """All records in order, a few at a time in memory; only those of a status if given."""
-        for index in self.shard_indices:
+        for index in self.readable_shards:
             yield from self.shard_images(index, status=status)
 
     def shard_images(
         self, shard_index: int, *, status: ImageStatus | None = None
     ) -> Iterator[ImageRecord]:
         """The records of one shard, in order."""
+        if shard_index in self._unfinished:
+            for place, row in enumerate(self._unfinished[shard_index].rows):
+                if status is None or row["status"] == status.value:
+                    yield self._record(shard_index, place)
+            return
         name = parquet_name(shard_index)
         with explain_read(f"{self._folder.url}/{name}"), self._folder.open(name) as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_ONCE):
@@ -128,7 +140,13 @@ class Dataset:
                         yield rows.from_row(row)
 
     def columns(self, shard_index: int, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Some columns of a shard's rows (see `rows.SCHEMA`), without reading the others."""
+        """Some columns of a shard's rows (see `rows.SCHEMA`), without reading the others.
+
+        Of a shard in the making: `rows.LIGHT_COLUMNS` alone.
+        """
+        if shard_index in self._unfinished:
+            begun = self._unfinished[shard_index].rows
+            return {name: [row[name] for row in begun] for name in names}
         name = parquet_name(shard_index)
         with explain_read(f"{self._folder.url}/{name}"), self._folder.open(name) as file:
             table = pq.ParquetFile(file).read(columns=list(names))
@@ -202,10 +220,19 @@ class Dataset:
         return rows.from_light_row(row, masks)
 
     def _light_row(self, image_id: int) -> dict[str, Any]:
-        index = self.manifest.shard_of(image_id)
-        if image_id < 1 or image_id > self.manifest.num_images:
-            raise UsageError(f"{self._folder.url} has no image {image_id}")
-        return self._light_rows(index)[image_id - self.manifest.image_ids(index)[0]]
+        index, place = self._place(image_id)
+        return self._light_rows(index)[place]
+
+    def _place(self, image_id: int) -> tuple[int, int]:
+        """The shard of an image and its row there. UsageError if there is none (yet)."""
+        if 1 <= image_id <= self.manifest.num_images:
+            index = self.manifest.shard_of(image_id)
+            place = image_id - self.manifest.image_ids(index)[0]
+            begun = self._unfinished.get(index)
+            if (index in self.readable_shards) and (begun is None or place < len(begun.rows)):
+                return index, place
+            raise UsageError(f"image {image_id} of {self._folder.url} is not finished yet")
+        raise UsageError(f"{self._folder.url} has no image {image_id}")
 
     def _light_rows(self, shard_index: int) -> list[dict[str, Any]]:
         held = self._light.get(shard_index)
@@ -224,8 +251,12 @@ class Dataset:
 
     def _read_span(self, shard_index: int, span: rows.Span) -> bytes:
         name = tar_name(shard_index)
+        begun = self._unfinished.get(shard_index)
         with explain_read(f"{self._folder.url}/{name}"):
-            data = self._folder.read_range(name, span.offset, span.size)
+            if begun is not None:
+                data = begun.read(self._folder, span.offset, span.size)
+            else:
+                data = self._folder.read_range(name, span.offset, span.size)
         if len(data) != span.size:
             raise DamagedError(f"{self._folder.url}/{name} is cut short: verify the dataset")
         return data

@@ -96,7 +96,8 @@ def read_status(path: str | os.PathLike[str]) -> DatasetStatus:
     return DatasetStatus(
         manifest=manifest,
         num_complete=len(dataset.shard_indices),
-        num_done=len(dataset) + sum(map(len, begun.values())),
+        num_done=sum(len(manifest.image_ids(index)) for index in dataset.shard_indices)
+        + sum(map(len, begun.values())),
         num_masks=num_masks,
         num_failed=dict(sorted(failed.items())),
         working=working,

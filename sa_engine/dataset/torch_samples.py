@@ -36,7 +36,7 @@ class TorchDataset(data.Dataset[ImageAndTarget]):
         self._labels = {name: number for number, name in enumerate(self.classes, start=1)}
         self._positions: list[int] = []
         start = 0
-        for index in dataset.shard_indices:
+        for index in dataset.readable_shards:
             statuses = dataset.columns(index, ["status"])["status"]
             self._positions += [
                 start + row for row, status in enumerate(statuses) if status == ImageStatus.OK

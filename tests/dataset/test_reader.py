@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from sa_engine.dataset.folder.base import LocalFolder
-from sa_engine.dataset.manifest import open_output, read_manifest
+from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.records import ImageRecord, ImageStatus
-from sa_engine.dataset.shards.writer import discard_shard
-from sa_engine.errors import DamagedError, DatasetError, UsageError
+from sa_engine.dataset.records import ImageRecord, ImageStatus, Stage
+from sa_engine.dataset.shards.writer import ShardWriter, discard_shard
+from sa_engine.dataset.sources.source_list import Source
+from sa_engine.dataset.status import read_status
+from sa_engine.errors import DamagedError, DatasetError, IncompleteError, UsageError
 
 Maker = Callable[..., Path]
 ImageOf = Callable[..., tuple[ImageRecord, bytes | None]]
@@ -76,8 +78,37 @@ def test_an_incomplete_dataset(dataset: Dataset, image_of: ImageOf) -> None:
     assert not part.is_complete and len(part) == 6
     assert [record.image_id for record in part] == [1, 2, 3, 4, 9, 10]
     assert part[4] == part.record(9) == image_of(9, 8)[0]
-    with pytest.raises(UsageError, match="no image 6 in a complete shard"):
+    with pytest.raises(UsageError, match=r"image 6 of .* is not finished yet"):
         part.record(6)
+
+
+def test_finished_images_of_a_shard_in_the_making(tmp_path: Path, image_of: ImageOf) -> None:
+    out = tmp_path / "d"
+    manifest = Manifest(stage=Stage.AUTOMATIC, num_images=6, images_per_shard=4)
+    manifest = open_output(out, manifest, [Source(f"/p/{k}", f"{k}") for k in range(6)])
+    with ShardWriter(out, 0, manifest=manifest) as writer:
+        made = []
+        for image_id in range(1, 4):
+            record, data = image_of(image_id, image_id)
+            writer.add(record, data)
+            made.append(record)
+        part = Dataset(out, allow_incomplete=True)
+        assert (len(part), part.shard_indices, part.readable_shards) == (3, [], [0])
+        assert list(part) == made == [part[k] for k in range(3)]
+        assert read_status(out).num_done == 3
+        kept = next(record for record in made if part.has_image(record))
+        before = part.read_image_bytes(kept)
+        with pytest.raises(UsageError, match=r"image 4 of .* is not finished yet"):
+            part.record(4)
+        assert part.columns(0, ["image_id"]) == {"image_id": [1, 2, 3]}
+        # The shard is completed meanwhile: what was seen is read from its final place.
+        writer.add(*image_of(4, 4))
+        writer.finish()
+    assert part.read_image_bytes(kept) == before
+    assert list(part) == made
+    assert len(Dataset(out, allow_incomplete=True)) == 4
+    with pytest.raises(IncompleteError, match="which continues"):
+        Dataset(out)
 
 
 def test_no_dataset(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_is_still_being_made_and_what_has_only_failures(tmp_path: Path) -> 
     begun = write_dataset(tmp_path / "begun", [Written(grey(1))] * 4, images_per_shard=2, shards=1)
     summary = write_viewer(ViewerRun(datasets=(begun,), out=tmp_path / "one"))
     assert (summary.images, summary.is_complete) == (2, False)
-    assert "1 of 2 shards are shown" in (tmp_path / "one" / "data.js").read_text()
+    assert "2 of 4 images are shown" in (tmp_path / "one" / "data.js").read_text()
     failed = write_dataset(tmp_path / "failed", [Written(None)] * 2)
     write_viewer(ViewerRun(datasets=(failed,), out=tmp_path / "two"))
     assert "No image went through: 2 failed" in (tmp_path / "two" / "data.js").read_text()
