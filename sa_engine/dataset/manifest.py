@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from sa_engine.dataset.folder.base import Folder, open_folder
+from sa_engine.dataset.folder.card import CARD, CARD_NAME
 from sa_engine.dataset.folder.layout import SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.folder.sealed import canonical, seal, unseal
 from sa_engine.dataset.records import Stage
@@ -230,6 +231,8 @@ def _store(folder: Folder, manifest: Manifest, sources: Sequence[Source]) -> Man
         # What nothing else could restore is safe before the dataset is one.
         folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))
         folder.write(SPARE_MANIFEST, sealed)
+        if folder.size(CARD_NAME) is None:
+            folder.write(CARD_NAME, CARD.encode("ascii"))
     folder.write(MANIFEST_NAME, sealed)
     if begins:
         folder.write(SPARE_INPUTS, folder.read(INPUTS_NAME))

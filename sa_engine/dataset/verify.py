@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from sa_engine.dataset.folder.base import Folder, open_folder, sha256_of
-from sa_engine.dataset.folder.layout import SPARE_INPUTS, SPARE_MANIFEST
+from sa_engine.dataset.folder.layout import HARMLESS, SPARE_INPUTS, SPARE_MANIFEST
 from sa_engine.dataset.folder.spares import spare_problems
 from sa_engine.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
 from sa_engine.dataset.shards.check import Problem, ShardCheck
@@ -80,7 +80,7 @@ def _verify_all(
 
 
 def _strays(names: set[str], manifest: Manifest) -> Iterator[Problem]:
-    known = {MANIFEST_NAME, INPUTS_NAME, SPARE_MANIFEST, SPARE_INPUTS, *COMPANIONS}
+    known = {MANIFEST_NAME, INPUTS_NAME, SPARE_MANIFEST, SPARE_INPUTS, *COMPANIONS, *HARMLESS}
     for index in range(manifest.num_shards):
         known |= {tar_name(index), parquet_name(index), stats_name(index)}
     for name in sorted(names - known):

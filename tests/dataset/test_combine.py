@@ -176,7 +176,7 @@ def test_an_interrupted_merge_goes_on_to_the_same_bytes(
     for path in (tmp_path / "whole").iterdir():
         if not path.name.endswith("_stats.json"):
             assert (tmp_path / "c" / path.name).read_bytes() == path.read_bytes()
-    with pytest.raises(UsageError, match="--merge"):
+    with pytest.raises(UsageError, match="was merged from other datasets"):
         merge([b, a], tmp_path / "c")
 
 

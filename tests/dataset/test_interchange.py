@@ -77,12 +77,7 @@ def test_duckdb(out: Path) -> None:
 def test_hugging_face_datasets(out: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    found = load_dataset(
-        "parquet",
-        data_files=[str(path) for path in sorted(out.glob("sa_*.parquet"))],
-        split="train",
-        cache_dir=str(tmp_path / "cache"),
-    )
+    found = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     dataset = Dataset(out)
     assert len(found) == 7
     for row, record in zip(found, dataset, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.dataset.folder.base import LocalFolder
+from sa_engine.dataset.folder.card import CARD_NAME
 from sa_engine.dataset.folder.sealed import seal, unseal
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
@@ -42,9 +43,22 @@ def test_without_images_and_empty(tmp_path: Path, make_dataset: Maker) -> None:
     assert verify(make_dataset(tmp_path / "b", [])) == []
 
 
+def sealed_files(out: Path) -> list[Path]:
+    """Every file but the card, which users may change."""
+    return sorted(path for path in out.iterdir() if path.is_file() and path.name != CARD_NAME)
+
+
+def test_what_file_browsers_leave_and_a_changed_card_are_no_damage(out: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", "README.md"):
+        (out / name).write_bytes(b"x")
+    assert verify(out) == []
+    (out / "notes.txt").write_text("x")
+    assert [(each.file, each.kind) for each in verify(out)] == [("notes.txt", "stray")]
+
+
 def test_every_flipped_bit_is_found(out: Path) -> None:
     draw = random.Random(2)
-    files = sorted(path for path in out.iterdir() if path.is_file())
+    files = sealed_files(out)
     # Small files get as many flips as large ones.
     for path in files:
         data = path.read_bytes()
@@ -62,7 +76,7 @@ def test_every_flipped_bit_is_found(out: Path) -> None:
 
 def test_every_truncation_is_found(out: Path) -> None:
     draw = random.Random(3)
-    for path in sorted(path for path in out.iterdir() if path.is_file()):
+    for path in sealed_files(out):
         data = path.read_bytes()
         for length in [0, len(data) - 1, *(draw.randrange(len(data)) for _ in range(6))]:
             path.write_bytes(data[:length])

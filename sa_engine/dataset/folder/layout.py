@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from sa_engine.dataset.folder import object_store
+from sa_engine.dataset.folder.card import CARD_NAME
 from sa_engine.dataset.folder.object_store import Place, last_part
 from sa_engine.errors import UsageError
 
@@ -12,12 +13,14 @@ SCRATCH = ".work"
 _MANIFEST = "manifest.json"
 SPARE_MANIFEST, SPARE_INPUTS = "manifest.spare.json", "inputs.spare.parquet"
 _FIRST_FILES = frozenset({SCRATCH, "inputs.parquet", _MANIFEST, SPARE_MANIFEST, SPARE_INPUTS})
+HARMLESS = frozenset({CARD_NAME, ".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files in a dataset's folder that say nothing of it: its card, and what file browsers leave."""
 
 
 def refuse_foreign(url: str, held: Iterable[str]) -> None:
     """UsageError unless what a folder holds is nothing, a dataset, or the beginning of one."""
     names = set(held)
-    foreign = sorted(names - _FIRST_FILES)
+    foreign = sorted(names - _FIRST_FILES - HARMLESS)
     if _MANIFEST not in names and foreign:
         raise UsageError(
             f"{url} is not empty and not a dataset (it holds {foreign[0]!r}): "

@@ -38,6 +38,8 @@ def list_change(folder: Folder, sources: Sequence[Source]) -> ListChange:
     is_listed = np.asarray(pc.is_valid(positions))
     gone = there.take(np.flatnonzero(~is_listed))
     kept = [source.name for source in gone if not _has_vanished(source)][:1]
+    if len(there) and not is_listed.any():
+        return ListChange(problem=f"none of its {len(there)} images is among those given now")
     if kept:
         count = f"{len(gone)} of its {len(there)} images are not among the {len(here)} given now"
         return ListChange(problem=f"{count}, {kept[0]!r} among them")

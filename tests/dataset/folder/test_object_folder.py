@@ -151,10 +151,10 @@ def test_other_things_are_left_alone(bucket: str) -> None:
     open_output(f"s3://{bucket}/out", PLAN, SOURCES)
     assert set(objects(bucket)) == {
         "thesis/draft.tex", "out/manifest.json", "out/inputs.parquet",
-        "out/manifest.spare.json", "out/inputs.spare.parquet",
+        "out/manifest.spare.json", "out/inputs.spare.parquet", "out/README.md",
     }  # fmt: skip
-    with pytest.raises(UsageError, match="was made from other inputs"):
-        open_output(f"s3://{bucket}/out", PLAN, [*SOURCES[:2], Source("/x.jpg", "x.jpg")])
+    with pytest.raises(UsageError, match="cannot go on with these images"):
+        open_output(f"s3://{bucket}/out", PLAN, [Source("/x.jpg", "x.jpg")])
 
 
 def test_two_machines_that_begin_at_once_agree(
@@ -187,7 +187,7 @@ def test_two_machines_that_begin_at_once_agree(
     for thread in threads:
         thread.join()
     assert outcomes.count("begun") == 1
-    assert sum("was made from other inputs" in each for each in outcomes) == 1
+    assert sum("cannot go on with these images" in each for each in outcomes) == 1
     names = pq.read_table(io.BytesIO(objects(bucket)["out/inputs.parquet"]))["name"].to_pylist()
     manifest = Dataset(url, allow_incomplete=True).manifest
     assert len(names) == 3

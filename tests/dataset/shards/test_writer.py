@@ -90,7 +90,8 @@ def test_rows_and_stats(tmp_path: Path, make_dataset: Maker, image_of: ImageOf) 
     assert stats.num_failed == {"truncated": 2} and stats.seconds == 3.0
     assert stats.tar.num_bytes == (out / "sa_000000.tar").stat().st_size
     assert sorted(path.name for path in out.iterdir()) == [
-        "inputs.parquet", "inputs.spare.parquet", "manifest.json", "manifest.spare.json",
+        "README.md", "inputs.parquet", "inputs.spare.parquet",
+        "manifest.json", "manifest.spare.json",
         "sa_000000.parquet", "sa_000000.tar", "sa_000000_stats.json",
     ]  # fmt: skip
 
@@ -414,7 +415,7 @@ def test_killed_at_random_moments_the_dataset_is_byte_identical(
     whole = make_dataset(tmp_path / "whole", range(count), images_per_shard=per_shard)
     out = tmp_path / "killed"
     out.mkdir()
-    for name in ("manifest.json", "manifest.spare.json", "inputs.parquet", "inputs.spare.parquet"):
+    for name in (path.name for path in whole.iterdir() if not path.name.startswith("sa_")):
         (out / name).write_bytes((whole / name).read_bytes())
     manifest = read_manifest(LocalFolder(out))
     draw = random.Random(5)

@@ -52,6 +52,8 @@ def test_vanished_images_keep_their_places(folder: LocalFolder, photos: Path) ->
 def test_what_cannot_go_on_is_told(folder: LocalFolder, photos: Path) -> None:
     fewer = list_change(folder, listing("c", "d", root=photos))
     assert fewer.problem == "1 of its 2 images are not among the 2 given now, 'b' among them"
+    others = list_change(folder, listing("x", "y", root=photos))
+    assert others.problem == "none of its 2 images is among those given now"
     moved = list_change(folder, listing("b", "c", root="/moved"))
     assert moved.problem == f"its images were listed from {photos}, now /moved"
     here = [Source("/elsewhere/b", "b"), Source(str(photos / "c"), "c")]
