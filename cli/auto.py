@@ -17,6 +17,7 @@ from sa_engine.cli.shared.options import (
     run_options,
     storing_options,
     take,
+    take_images,
 )
 from sa_engine.cli.shared.progress import RunBar
 from sa_engine.cli.shared.run_summary import report_run
@@ -33,7 +34,7 @@ NOTHING_FOUND = (
 @click.command(
     "auto",
     cls=GroupedCommand,
-    epilog="Example:  sa-engine auto --images photographs/ --out dataset/ --preset sa-1b",
+    epilog="Example:  sa-engine auto photos/ --out dataset/ --preset sa-1b",
 )
 @images_option
 @out_option
@@ -59,7 +60,7 @@ NOTHING_FOUND = (
 @model_options
 @storing_options
 @run_options
-def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
+def command(out: Path | str, preset: str, **options: Any) -> int:
     """Make masks for a folder of photographs, without people.
 
     \b
@@ -76,6 +77,7 @@ def command(images: str, out: Path | str, preset: str, **options: Any) -> int:
     # Here, so that --help does not wait for torch.
     from sa_engine.pipelines.stages.automatic import AutomaticRun, run_automatic
 
+    images = take_images(options)
     chosen = take(options, option_names(GeneratorConfig))
     workers = take_workers(options)
     run = AutomaticRun(

@@ -17,6 +17,7 @@ from sa_engine.cli.shared.options import (
     run_options,
     storing_options,
     take,
+    take_images,
 )
 from sa_engine.cli.shared.places import PLACE, WEIGHTS
 from sa_engine.cli.shared.progress import RunBar
@@ -33,8 +34,7 @@ NOTHING_FOUND = (
 @click.command(
     "semi",
     cls=GroupedCommand,
-    epilog="Example:  sa-engine semi --images photographs/ --detector detector.safetensors "
-    "--out proposals/",
+    epilog="Example:  sa-engine semi photos/ --detector detector.safetensors --out proposals/",
 )
 @images_option
 @out_option
@@ -55,7 +55,7 @@ NOTHING_FOUND = (
 @options_from(ProposalConfig, group="Proposals")
 @storing_options
 @run_options
-def command(images: str, out: Path | str, **options: Any) -> int:
+def command(out: Path | str, **options: Any) -> int:
     """Propose masks for people to correct: a detector's boxes prompt the model.
 
     Masks of well-scored boxes that the model is sure of (predicted IoU), that are stable and that
@@ -69,6 +69,7 @@ def command(images: str, out: Path | str, **options: Any) -> int:
     # Here, so that --help does not wait for torch.
     from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
 
+    images = take_images(options)
     chosen = take(options, option_names(ProposalConfig))
     workers = take_workers(options)
     run = SemiAutomaticRun(

@@ -2,7 +2,7 @@
 models. What differs is told mask by mask."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class Side:
 class ComparisonRun:
     """What `run_comparison` is told.
 
-    images: a folder, a file, a glob, a text list or a tar; see `list_sources`.
+    images: a folder, a file, a glob, a text list or a tar, or several files and folders; see
+        `list_sources`.
     first, second: the two runs. Thresholds are those that the first one's card recommends, for
         both, so that only what is compared differs.
     preset, generator_options: as for `AutomaticRun`.
@@ -44,7 +45,7 @@ class ComparisonRun:
     match_iou: masks with at least this IoU are the same mask, (0, 1].
     """
 
-    images: str
+    images: str | Sequence[str]
     first: Side
     second: Side
     preset: str = "default"

@@ -16,6 +16,7 @@ from sa_engine.cli.shared.options import (
     option_names,
     options_from,
     take,
+    take_images,
 )
 from sa_engine.cli.shared.places import DEVICE, PRECISION, OutFile, refuse_existing
 from sa_engine.dataset.folder.draft import written_whole
@@ -27,7 +28,7 @@ from sa_engine.model.bundled import DEFAULT_MODEL
     "compare",
     cls=GroupedCommand,
     resumes=False,
-    epilog="Example:  sa-engine model compare --images photographs/ --precision fp32 bf16 "
+    epilog="Example:  sa-engine model compare photos/ --precision fp32 bf16 "
     "--out parity.md --out parity.json",
 )
 @images_option
@@ -94,7 +95,6 @@ from sa_engine.model.bundled import DEFAULT_MODEL
 )
 @click.option("--force", is_flag=True, help="Replace the files of --out if they are there.")
 def command(
-    images: str,
     precision: tuple[str, str],
     device: tuple[str, str],
     models: tuple[str, ...],
@@ -127,6 +127,7 @@ def command(
         Side(checkpoint=files[i % len(files)], device=device[i], precision=precision[i])
         for i in range(2)
     )
+    images = take_images(options)
     chosen = take(options, option_names(GeneratorConfig))
     comparison = run_comparison(
         ComparisonRun(

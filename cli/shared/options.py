@@ -1,15 +1,21 @@
 """Options that several commands share, and help that shows options by group."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import Field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
 
 from sa_engine.cli.shared.command import CommandGroup, GroupedCommand, GroupedOption
+from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import DEVICE, PLACE, PRECISION, WEIGHTS
+from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.sources.walk import other_files
+from sa_engine.errors import UsageError
 from sa_engine.model.bundled import DEFAULT_MODEL, bundled_card
 
 __all__ = ["CommandGroup", "GroupedCommand", "GroupedOption"]
@@ -73,12 +79,32 @@ model_options = all_of(
     ),
 )
 
-images_option = click.option(
-    "--images",
-    required=True,
-    help="A folder (searched through), a file, a glob, a text list of paths, or a tar of images; "
-    "or the URL of any of these (s3://, gs://).",
+images_option = all_of(
+    click.argument("photos", nargs=-1, metavar="[PHOTOS]..."),
+    click.option(
+        "--images",
+        help="The same as PHOTOS: a folder (searched through), a file, a glob, a text list of "
+        "paths, or a tar of images; or the URL of any of these (s3://, gs://).",
+    ),
 )
+
+
+def take_images(options: dict[str, Any]) -> str | tuple[str, ...]:
+    """Move what `images_option` gave out of a command's options, and say what is passed over.
+
+    Raises UsageError unless images are given in one of the two ways.
+    """
+    photos, images = options.pop("photos"), options.pop("images")
+    if bool(photos) == bool(images):
+        raise UsageError("give the images once: a folder, files, a pattern, a list or a tar")
+    for path in photos or (images,):
+        if not is_url(path) and Path(path).is_dir():
+            others = other_files(os.fsencode(path))
+            if others:
+                said = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+                console().note(f"passed over in {path}, as no images: {said}")
+    return photos or str(images)
+
 
 out_option = click.option(
     "--out",

@@ -35,7 +35,8 @@ SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
 class AutomaticRun:
     """What `run_automatic` is told.
 
-    images: a folder, a file, a glob, a text list or a tar; see `list_sources`.
+    images: a folder, a file, a glob, a text list or a tar, or several files and folders; see
+        `list_sources`.
     out: the dataset's folder or URL, new or to be continued.
     model: the name of a model that comes with the engine; not together with `checkpoint`.
     checkpoint: a weights file.
@@ -48,7 +49,7 @@ class AutomaticRun:
     images_per_shard: from 1.
     """
 
-    images: str
+    images: str | Sequence[str]
     out: Path | str
     model: str | None = None
     checkpoint: Path | None = None

@@ -34,7 +34,8 @@ from sa_engine.pipelines.stages.existing_masks import ExistingMasks
 class SemiAutomaticRun:
     """What `run_semi_automatic` is told.
 
-    images: a folder, a file, a glob, a text list or a tar; see `list_sources`.
+    images: a folder, a file, a glob, a text list or a tar, or several files and folders; see
+        `list_sources`.
     out: the dataset's folder, new or to be continued; it holds the proposals alone.
     detector: a file that `retrain_detector` wrote; None for the one that comes with the model.
     existing: a dataset of masks that are there already (those of people, say); what repeats one of
@@ -48,7 +49,7 @@ class SemiAutomaticRun:
     images_per_shard: from 1.
     """
 
-    images: str
+    images: str | Sequence[str]
     out: Path | str
     detector: Path | None = None
     existing: Path | str | None = None

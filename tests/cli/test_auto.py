@@ -160,7 +160,7 @@ def test_other_options_on_the_same_output_are_named(
     assert (again.returncode, "4 of them done before" in again.stdout) == (3, True)
     other = sa_engine(*arguments, "--box-nms-thresh", "0.5")
     assert other.returncode == 2
-    assert other.stderr.startswith("Error:")
+    assert other.stderr.splitlines()[-1].startswith("Error:")
     assert "--box-nms-thresh 0.7, this run has 0.5" in other.stderr
 
 

@@ -42,6 +42,14 @@ def test_required_options_come_first_and_defaults_are_those_that_work(
     assert "None" not in text and "(see" not in text
 
 
+def test_images_are_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["auto", "--out", "x"], ["auto", "a", "--images", "b", "--out", "x"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == ExitStatus.USAGE
+        assert "give the images once" in capsys.readouterr().err
+
+
 def every_command() -> list[tuple[str, click.Command]]:
     found = []
     context = click.Context(group)

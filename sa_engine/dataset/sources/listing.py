@@ -8,7 +8,7 @@ Also the way from one source to its bytes.
 import errno
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from sa_engine.dataset.folder.base import read_range, read_regular
@@ -35,8 +35,13 @@ DEFAULT_MAX_BYTES = 2 << 30
 
 _LIST_BLOCK = 1 << 24
 
+_NO_IMAGES = (
+    "no images in {place}: names must end in .jpg, .png or another image suffix; files with other "
+    "suffixes can be named in a text list, one path per line"
+)
 
-def list_sources(path: str | os.PathLike[str]) -> SourceList:
+
+def list_sources(path: str | os.PathLike[str] | Sequence[str]) -> SourceList:
     """The images that a path names, sorted by the bytes of their names, each name once.
 
     path: one of
@@ -47,11 +52,17 @@ def list_sources(path: str | os.PathLike[str]) -> SourceList:
             folder; whatever is listed by hand counts, whatever its ending;
         any other file: that one image;
         a pattern with *, ? or [ ] (** for any depth): all of these that match;
-        a URL (s3://, gs://) of any of these. Lines of a list may be URLs, too.
+        a URL (s3://, gs://) of any of these. Lines of a list may be URLs, too;
+        several local files and folders, as a shell makes of a pattern: named from the folder that
+            they share.
 
     Raises UsageError if there is no such path or no image in it, DatasetError if a store cannot be
     reached.
     """
+    if not isinstance(path, str | os.PathLike):
+        if len(path) != 1:
+            return _list_several(path).sorted()
+        path = path[0]
     raw = os.fsencode(path)
     if is_url(path):
         listing = list_objects(os.fspath(path))
@@ -64,10 +75,7 @@ def list_sources(path: str | os.PathLike[str]) -> SourceList:
     else:
         raise UsageError(f"there is no {label(raw)}: give an existing folder, file or pattern")
     if not len(listing):
-        raise UsageError(
-            f"no images in {label(raw)}: names must end in .jpg, .png or another image ending; "
-            "files with other endings can be named in a text list, one path per line"
-        )
+        raise UsageError(_NO_IMAGES.format(place=label(raw)))
     return listing.sorted()
 
 
@@ -111,6 +119,36 @@ def _list_folder(folder: bytes) -> SourceList:
     for name in walk(root):
         found.add(name)
     return found.listing(root)
+
+
+def _list_several(paths: Sequence[str]) -> SourceList:
+    folders, files = [], []
+    for path in paths:
+        raw = os.path.abspath(os.fsencode(path))
+        if is_url(path) or raw.lower().endswith((TAR, *PACKED_TARS)):
+            raise UsageError(f"give {path} alone: several images are local files and folders")
+        if os.path.isdir(raw):
+            folders.append(raw)
+        elif os.path.lexists(raw):
+            files.append(raw)
+        else:
+            raise UsageError(f"there is no {path}: give existing files and folders")
+    places = [*folders, *map(os.path.dirname, files)]
+    if not places:
+        raise UsageError("no images were given: name a folder, files, or a pattern")
+    root = os.path.commonpath(places)
+    found = Collector()
+    for file in files:
+        if is_image_name(file):
+            found.add(os.path.relpath(file, root))
+    for folder in folders:
+        inside = os.path.relpath(folder, root)
+        for name in walk(folder):
+            found.add(name if inside == b"." else os.path.join(inside, name))
+    listing = found.listing(root)
+    if not len(listing):
+        raise UsageError(_NO_IMAGES.format(place=", ".join(paths[:3])))
+    return listing
 
 
 def _list_file(path: bytes) -> SourceList:

@@ -3,6 +3,7 @@
 # Names are bytes here, for not every file name is UTF-8, and pathlib takes text only.
 # ruff: noqa: PTH118, PTH122
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 from sa_engine.dataset.sources.source_list import label
@@ -59,6 +60,18 @@ def _entries(
         for _, name, is_folder, is_link in found
         if not is_link or _enters_new(os.path.join(folder, name), real_root, visited)
     ]
+
+
+def other_files(root: bytes) -> Counter[str]:
+    """How many files below a folder are no images, by suffix; hidden ones are left out."""
+    found: Counter[str] = Counter()
+    for _, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(b".")]
+        for name in names:
+            if not name.startswith(b".") and not is_image_name(name):
+                suffix = os.path.splitext(name)[1].lower()
+                found[label(suffix) or "without a suffix"] += 1
+    return found
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

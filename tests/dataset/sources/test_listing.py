@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.dataset.sources.listing import Source, list_sources, read_source_bytes
+from sa_engine.dataset.sources.walk import other_files
 from sa_engine.errors import ImageError, UsageError
 
 
@@ -252,3 +253,31 @@ def test_a_listing_behaves_as_a_sequence(tmp_path: Path) -> None:
     assert listed.digest() == list_sources(tmp_path).digest() != listed[:9].digest()
     with pytest.raises(IndexError):
         listed[10]
+
+
+def test_several_files_and_folders_are_named_from_what_they_share(tmp_path: Path) -> None:
+    for name in ("photos/a.jpg", "photos/b.png", "photos/notes.txt", "more/deep/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    # As a shell makes of photos/*: the same names as of the pattern itself.
+    shell = sorted(str(path) for path in (tmp_path / "photos").iterdir())
+    assert list(list_sources(shell)) == list(list_sources(f"{tmp_path}/photos/*"))
+    both = list_sources([str(tmp_path / "photos"), str(tmp_path / "more")])
+    assert [source.name for source in both] == ["more/deep/c.jpg", "photos/a.jpg", "photos/b.png"]
+    assert both[0].uri == str(tmp_path / "more/deep/c.jpg")
+    assert list(list_sources([str(tmp_path / "more")])) == list(list_sources(tmp_path / "more"))
+    for paths, message in (
+        ([str(tmp_path / "photos"), "s3://bucket/photos"], "give s3://bucket/photos alone"),
+        ([str(tmp_path / "photos"), "none.jpg"], r"there is no none\.jpg"),
+        ([shell[2], shell[2]], "no images in"),
+        ([], "no images were given"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            list_sources(paths)
+
+
+def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.MP4", "c.mp4", "deep/d.pdf", "README", ".hidden", ".git/x.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert other_files(bytes(tmp_path)) == {".mp4": 2, ".pdf": 1, "without a suffix": 1}
