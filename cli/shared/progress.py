@@ -131,10 +131,22 @@ R = TypeVar("R", bound=_HasStep)
 
 
 class StepBar(Generic[R]):
-    """A meter of a training's steps with what its last report says."""
+    """A meter of a training's steps with what its last report says.
 
-    def __init__(self, title: str, steps: int, describe: Callable[[R], str]) -> None:
+    horizon: of a report, the steps that the run will have had; 0 where nothing else than `steps`
+        is known.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        steps: int,
+        describe: Callable[[R], str],
+        *,
+        horizon: Callable[[R], int] = lambda _: 0,
+    ) -> None:
         self._describe: Callable[[R], str] = describe
+        self._horizon: Callable[[R], int] = horizon
         self._meter = Meter(title, "step")
         self._steps, self._note, self._last = steps, "", -1
 
@@ -150,13 +162,14 @@ class StepBar(Generic[R]):
             self._meter.begin(self._steps, done - 1)
         if done > self._last:
             self._last = done
-            self._meter.to(done, note=self._note)
+            self._meter.to(done, self._steps, note=self._note)
         if done == self._steps:
             self._meter.close()
 
     def report(self, made: R) -> None:
         """Show one report."""
         self._note = self._describe(made)
+        self._steps = self._horizon(made) or self._steps
         console().detail(f"step {made.step}: {self._note}")
         self.step(made.step)
 

@@ -157,6 +157,7 @@ def sam(
         "train",
         build_recipe(request).train.steps,
         lambda r: f"loss {r.loss:.3f}, IoU {r.first_own_iou:.3f} own {r.first_best_iou:.3f} best",
+        horizon=lambda r: r.horizon,
     )
     card = retrain(request, report=bar.report)
     note = "" if bar.has_begun else "finished before and left as it is; "

@@ -95,6 +95,7 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
         "train detector",
         build_config(request).steps,
         lambda r: f"loss {r.loss:.3f}, box IoU {r.box_iou:.3f}",
+        horizon=lambda r: r.horizon,
     )
     card = retrain_detector(request, report=bar.report)
     note = "" if bar.has_begun else "finished before and left as it is; "

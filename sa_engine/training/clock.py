@@ -59,6 +59,8 @@ class RunClock:
 
         step: those done. steps: the most that it may have.
         """
+        if self.is_over():
+            return step
         if self._limit is None or not step or not self._read:
             return steps
         return min(steps, max(step + 1, round(step * self._limit / self._read)))

@@ -22,6 +22,7 @@ class StepReport:
     model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
     round 1. images_per_s: of all processes, since the last report. data_wait_share: of that time
     the main process waited for samples; well above 0, more processes should prepare them.
+    horizon: steps that the run will have had at its end, as far as can be told.
     """
 
     step: int
@@ -34,6 +35,7 @@ class StepReport:
     grad_norm: float
     images_per_s: float
     data_wait_share: float = 0.0
+    horizon: int = 0
 
 
 def last_reports(folder: Path, kind: type[R], *, count: int = 50) -> list[R]:

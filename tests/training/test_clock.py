@@ -28,7 +28,7 @@ def test_the_horizon_follows_the_speed(now: list[float]):
     now[0] += 45
     clock.read()
     assert clock.is_over()
-    assert clock.horizon(230, 5000) == 231
+    assert clock.horizon(230, 5000) == 230
 
 
 def test_earlier_parts_count(now: list[float]):

@@ -159,6 +159,7 @@ class DetectorTrainer:
                         lr=lr,
                         grad_norm=norm,
                         images_per_s=rate,
+                        horizon=self._clock.horizon(self.step, config.steps),
                     )
                     log.write(made)
                     report(made)

@@ -224,7 +224,8 @@ class Trainer:
             if saves:
                 self._check(made)
             if self._step - reports.reported >= report_every or done:
-                values = reports.take(self._world, lr=lr, waited_s=batches.take())
+                horizon = self._clock.horizon(self._step, config.steps)
+                values = reports.take(self._world, lr=lr, waited_s=batches.take(), horizon=horizon)
                 if self._world.is_main:
                     log.write(values)
                     report(values)
@@ -300,7 +301,7 @@ class _Reports:
         self._sums += made.sums
         self._last = made
 
-    def take(self, world: World, *, lr: float, waited_s: float) -> StepReport:
+    def take(self, world: World, *, lr: float, waited_s: float, horizon: int) -> StepReport:
         """What there is to say of the steps that were added, which begin anew after it."""
         assert self._last is not None, "no step was added"
         total = summed(self._sums, world)
@@ -322,4 +323,5 @@ class _Reports:
             grad_norm=norm,
             images_per_s=images / passed,
             data_wait_share=min(waited_s / passed, 1.0),
+            horizon=horizon,
         )

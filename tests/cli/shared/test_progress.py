@@ -82,6 +82,14 @@ def test_quiet_verbose_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{\n "images": 2,\n "share": null\n}\n'
 
 
+def test_a_training_by_the_clock_counts_the_steps_that_it_will_have() -> None:
+    bar = StepBar[Report]("train", 1_000_000, lambda _: "", horizon=lambda made: made.step + 150)
+    bar.report(Report(50, 0.5))
+    assert bar._meter.line().startswith("train: 50 of 200 steps")
+    bar.report(Report(60, 0.5))
+    assert bar._meter.line().startswith("train: 60 of 210 steps")
+
+
 def test_a_training_counts_from_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     bar = StepBar[Report]("train", 100, lambda made: f"loss {made.loss:.1f}")
     assert not bar.has_begun

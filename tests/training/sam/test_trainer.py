@@ -177,7 +177,7 @@ def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path):
     reports: list[StepReport] = []
     run.run(report=reports.append, report_every=1)
     assert 5 < run.step < 100_000
-    assert reports[-1].step == run.step
+    assert reports[-1].step == reports[-1].horizon == run.step
     # Near the peak after the warm-up, near the end's share at the end.
     assert max(r.lr for r in reports) > 0.9e-3
     assert reports[-1].lr < 0.2e-3
