@@ -1,5 +1,6 @@
 """`sa-engine status`: how far a dataset is."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sa_engine.cli.shared.places import PLACE
 from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import duration
 from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, read_status
+from sa_engine.formats.work.settings import WORK_JSON
 
 
 @click.command(
@@ -27,8 +29,14 @@ from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, 
 def command(dataset: Path | str, failures: int) -> None:
     """Say how far DATASET is, who works on it, how fast, and what failed.
 
+    DATASET may also be the folder of people's answers that sa-engine annotate keeps: then images
+    and seconds a mask, by annotator and by model.
+
     May be asked at any time, while others write.
     """
+    if isinstance(dataset, Path) and (dataset / WORK_JSON).is_file():
+        _say_work(dataset)
+        return
     status = read_status(dataset)
     console().say(f"{dataset}: {_headline(status)}")
     for each in status.working:
@@ -45,6 +53,28 @@ def command(dataset: Path | str, failures: int) -> None:
     console().say(f"  failed: {reasons}")
     for failure in named:
         console().say(f"    {failure.image_id} {in_line(failure.source)}: {in_line(failure.error)}")
+
+
+def _say_work(work: Path) -> None:
+    # Here alone: the status of a dataset needs nothing of the browser tool.
+    from sa_engine.annotate.work_status import read_work_status
+
+    status = read_work_status(work)
+    answered = status.total - status.images["open"]
+    line = f"{work}: {answered} of {status.total} images answered, {status.masks} masks"
+    if status.median_s is not None:
+        line += f", {status.median_s:.1f} s a mask (median)"
+    console().say(line)
+    for what, key, rows in (
+        ("annotator", "by", status.annotators),
+        ("model", "model", status.models),
+    ):
+        for row in rows:
+            name = in_line(str(row[key] or "brush alone"))[:16]
+            console().say(f"  {what} {name}: {row['masks']} masks, {row['median_s']:.1f} s a mask")
+    for damage in status.damage:
+        console().say(f"  damaged: {in_line(damage)}")
+    console().result(asdict(status))
 
 
 def _record(status: DatasetStatus, named: list[FailedImage]) -> dict[str, Any]:

@@ -46,11 +46,12 @@ class ImageQueue:
         self.room, self.proposals, self.existing = room, proposals, existing
         self.assignments = Assignments(time.monotonic)
         self.drafts = Drafts(work)
-        listed = Order.LISTED if settings.order == Order.UNCERTAIN else Order(settings.order)
         self.order = image_order(
-            len(originals.sources), listed, seed=settings.seed, sample=settings.sample
+            len(originals.sources),
+            Order(settings.order),
+            seed=settings.seed,
+            sample=settings.sample,
         )
-        self.picked: dict[int, str] = {}
         self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self._originals = originals
         self._models: dict[str, EncoderModel] = {}
@@ -136,7 +137,7 @@ class ImageQueue:
         said = {
             "lease": lease.id,
             "tab": lease.tab,
-            "picked": self.picked.get(image_id, self.settings.order),
+            "picked": self.settings.order,
         }
         await self.ledger.keep(EventKind.OPENED, lease.annotator, image_id, said)
         self._prefetch(lease.annotator)

@@ -25,8 +25,6 @@ class Urgency(IntEnum):
     OPENED = 0
     FRAME = 1
     NEXT = 2
-    UNCERTAIN = 3
-    PREPARE = 4
 
 
 @dataclass(frozen=True, slots=True)

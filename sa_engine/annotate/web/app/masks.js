@@ -16,7 +16,7 @@ import { uuid } from "../core/ids.js";
 import { chooseColour } from "../core/palette.js";
 import { crumbs } from "../core/pixels.js";
 import { encodeBits, runEnds } from "../core/rle.js";
-import { change, record, shownMasks, sizeOf, stepBack, stepForward, undecided } from "../core/state.js";
+import { change, record, shownMasks, shownProposals, sizeOf, stepBack, stepForward, undecided } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { newOverlay, syncOverlay } from "../canvas/overlay.js";
 import { announce, hint, now, repaint } from "./app.js";
@@ -143,7 +143,7 @@ export function finish(app) {
   }
   const interval = close(app.clock, uuid(), now());
   const prev = state.masks.get(hand.id) || null;
-  const others = [...state.masks.values()].filter((mask) => mask.id !== hand.id);
+  const others = [...shownMasks(state), ...shownProposals(state)];
   const next = {
     id: hand.id,
     revision: nextRevision(app, hand.id),

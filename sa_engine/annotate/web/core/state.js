@@ -54,12 +54,17 @@ export function fromServer(mask, others) {
 export function openImage(state, given) {
   const { image } = given;
   const masks = new Map();
-  for (const mask of image.masks) masks.set(mask.id, fromServer(mask, masks.values()));
+  const coloured = [];
+  const take = (mask) => {
+    coloured.push(fromServer(mask, coloured));
+    return coloured[coloured.length - 1];
+  };
+  for (const mask of image.masks) masks.set(mask.id, take(mask));
   Object.assign(state, {
     lease: given.lease,
     image,
     masks,
-    proposals: image.proposals.map((each) => fromServer(each, [])),
+    proposals: image.proposals.map(take),
     existing: image.existing.map((each) => fromServer(each, [])),
     hand: null,
     selected: null,

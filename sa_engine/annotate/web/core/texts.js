@@ -105,6 +105,7 @@ export const TEXTS = {
   models: "Models",
   curveTitle: "Seconds a mask over the work so far",
   imagesTitle: "Images",
+  withLate: (masks, late) => `${masks} (+${late} late, kept aside)`,
   reopen: "open",
   here: "here now",
   auditLeft: (count) => `${count} masks of this image are still to be looked at.`,

@@ -24,7 +24,7 @@ export async function showOverview(open) {
       cell(String(image.id), "number"),
       cell(image.name),
       cell(TEXTS.states[image.state], `state ${image.state}`),
-      cell(String(image.masks), "number"),
+      cell(image.late ? TEXTS.withLate(image.masks, image.late) : String(image.masks), "number"),
       cell(image.held_by ? `${image.held_by} ${TEXTS.here}` : image.by || ""),
       cell(image.reason || ""),
       make("td", {}, [
