@@ -4,14 +4,14 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sa_engine.dataset.duplicates import plan_merge
-from sa_engine.dataset.manifest import Manifest, open_output
+from sa_engine.dataset.manifest import Manifest, Option, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.shards.claims import claim
@@ -163,6 +163,39 @@ def split(
         _write(out, manifest, listing.take(positions), make, progress)
         counts.append(len(positions))
     return SplitReport(*counts)
+
+
+def subset(
+    dataset: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    positions: Sequence[int],
+    *,
+    options: Mapping[str, Option] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Put the images at some positions of a dataset (see `Dataset`) into a new one, in that order.
+
+    options: of the new dataset's manifest, beside those of the dataset and its digest.
+
+    The same call continues an interrupted one. Raises UsageError for a path that is no dataset, or
+    an `out` that holds something else.
+    """
+    whole = Dataset(dataset, allow_incomplete=True)
+    chosen = np.asarray(positions, dtype=np.intp)
+    manifest = Manifest(
+        stage=whole.manifest.stage,
+        model=whole.manifest.model,
+        options={**whole.manifest.options, **(options or {}), "subset_of": whole.digest()},
+        num_images=len(chosen),
+        images_per_shard=whole.manifest.images_per_shard,
+    )
+
+    def make(image_id: int) -> tuple[ImageRecord, bytes | None]:
+        return _united([(whole, whole[int(chosen[image_id - 1])])], image_id)
+
+    ids = [whole[int(position)].image_id for position in chosen]
+    listing = whole.inputs().all().take(np.array(ids, dtype=np.intp) - 1)
+    _write(out, manifest, listing, make, progress)
 
 
 def _split_keys(dataset: Dataset) -> Iterator[str]:
