@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("export", "Write a dataset in another tool's format."),
     "show": ("show", "Write pictures and a page of a dataset's masks to look through."),
     "report": ("report", "Write figures of datasets: a page, JSON and Parquet, side by side."),
+    "audit": ("audit", "Say how good masks are: people correct or rate a sample of them."),
     "status": ("status", "Say how far a dataset is, and what failed."),
     "verify": ("verify", "Check every byte, mask and count of a dataset."),
     "merge": ("merge", "Unite datasets; images that are the same become one."),

@@ -2,9 +2,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sa_engine.dataset.combine import MergeReport, merge, split
+from sa_engine.dataset.combine import MergeReport, merge, split, subset
 from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
@@ -12,6 +13,7 @@ from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import DatasetError, UsageError
+from tests.support.written import Written, mask_record, write_dataset
 
 Maker = Callable[..., Path]
 ImageOf = Callable[..., tuple[ImageRecord, bytes | None]]
@@ -238,3 +240,23 @@ def test_a_side_may_be_empty(tmp_path: Path, make_dataset: Maker) -> None:
     report = split(whole, tmp_path / "a", tmp_path / "b", fraction=1e-9)
     assert (report.num_train, report.num_val) == (2, 0)
     assert len(Dataset(tmp_path / "b")) == 0 and verify(tmp_path / "b") == []
+
+
+def test_a_subset_holds_the_chosen_images_in_order(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 5), dtype=bool)
+    pixels[1:3, 1:4] = True
+    whole = write_dataset(
+        tmp_path / "whole",
+        [
+            Written(np.full((4, 5, 3), n, dtype=np.uint8), [mask_record(pixels)] * n)
+            for n in range(6)
+        ],
+        images_per_shard=4,
+    )
+    subset(whole, tmp_path / "part", [5, 0, 3], options={"why": "test"})
+    part = Dataset(tmp_path / "part")
+    assert [len(record.annotations) for record in part.images()] == [5, 0, 3]
+    assert [int(part.read_rgb(record).max()) for record in part.images()] == [5, 0, 3]
+    assert part.manifest.options["why"] == "test"
+    assert part.manifest.options["subset_of"] == Dataset(whole).digest()
+    assert not list(verify(tmp_path / "part"))

@@ -10,7 +10,7 @@ from PIL import Image
 from sa_engine.dataset.records import Stage
 from sa_engine.errors import UsageError
 from sa_engine.pipelines.viewer import ViewerRun, write_viewer
-from tests.support.browser import open_page
+from tests.support.pages import open_page
 from tests.support.written import Written, mask_record, write_dataset
 
 HEIGHT, WIDTH = 60, 80

@@ -76,7 +76,7 @@ def measure_image(record: ImageRecord, *, model: str = "not recorded") -> ImageM
         centres_xy=np.clip((boxes[:, :2] + boxes[:, 2:] / 2) / size_wh, 0, 1),
         covered=rle.area(rle.union(coded)) / pixels if coded else 0.0,
         stages=tuple(mask.stage.value for mask in masks),
-        models=tuple(_model_of(mask, model) for mask in masks),
+        models=tuple(model_of(mask, model) for mask in masks),
         positions=tuple(kept),
         damaged=len(record.annotations) - len(kept),
     )
@@ -145,7 +145,8 @@ def _clicks(said: object) -> float | None:
     return None
 
 
-def _model_of(mask: MaskRecord, model: str) -> str:
+def model_of(mask: MaskRecord, model: str) -> str:
+    """Who made a mask: what it says itself, "people", or else `model`."""
     said = mask.attributes.get("model")
     if isinstance(said, Mapping):
         said = said.get("name")

@@ -10,7 +10,7 @@ import pytest
 from sa_engine.dataset.manifest import ModelRef
 from sa_engine.errors import UsageError
 from sa_engine.pipelines.report.run import ReportRun, write_report
-from tests.support.browser import open_page
+from tests.support.pages import open_page
 from tests.support.written import Written, mask_record, write_dataset
 
 
