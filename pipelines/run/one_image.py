@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from sa_engine.dataset.images.reading import DEFAULT_MAX_PIXELS, StoredImage, read_image
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
-from sa_engine.dataset.sources.listing import Source, read_source_bytes
+from sa_engine.dataset.sources.listing import DEFAULT_MAX_BYTES, Source, read_source_bytes
 from sa_engine.errors import (
     AnnotationError,
     BrokenWorker,
@@ -30,6 +30,12 @@ memory stays bounded by the largest images."""
 
 READING = "reading"
 """Attribute of an image: what was decided or is odd about its pixels, see `StoredImage.notes`."""
+
+BYTES_A_PIXEL = 8
+"""Bytes of a file for each pixel that is allowed: four channels of 16 bits, not compressed."""
+
+NOTES_BYTES = 64 << 20
+"""Bytes beyond that for a file's metadata and further frames."""
 
 _LONGEST_ERROR = 2000
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
@@ -69,6 +75,11 @@ class Reading:
     max_pixels: int = DEFAULT_MAX_PIXELS
     shortest_side: int | None = None
     keep_images: bool = True
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest file that is read: what so many pixels need at 8 bytes each, and its notes."""
+        return min(DEFAULT_MAX_BYTES, BYTES_A_PIXEL * self.max_pixels + NOTES_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,7 @@ def load(source: Source, reading: Reading) -> Loaded:
     """Read and decode a source; whatever goes wrong stands in the result."""
     sha256 = ""
     try:
-        data = read_source_bytes(source)
+        data = read_source_bytes(source, max_bytes=reading.max_bytes)
         sha256 = hashlib.sha256(data).hexdigest()
         image = read_image(data, max_pixels=reading.max_pixels, shortest_side=reading.shortest_side)
     except Exception as error:

@@ -273,8 +273,15 @@ def _segmenter(run: ImportRun) -> "BoxSegmenter | None":
     return box_segmenter(run.model, run.checkpoint, run.device, run.precision)
 
 
+_ANNOTATION_SUFFIXES = frozenset({".json", ".xml", ".txt", ".yaml", ".yml", ".mat", ".png"})
+
+
 def _fingerprint(path: Path, annotations: AnnotationSource) -> str:
-    """A digest that changes when the annotations do; of a folder, of its file names and sizes."""
+    """A digest that changes when the annotations do.
+
+    Of a folder, of its files' names and sizes, and of the content of those that hold annotations,
+    which people edit without changing the size.
+    """
     if isinstance(annotations, WorkSource):
         return annotations.fingerprint
     if path.is_file():
@@ -288,4 +295,7 @@ def _fingerprint(path: Path, annotations: AnnotationSource) -> str:
             relative = file_path.relative_to(path).as_posix()
             size = file_path.stat().st_size if file_path.exists() else -1
             digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
+            if size >= 0 and file_path.suffix.lower() in _ANNOTATION_SUFFIXES:
+                with file_path.open("rb") as file:
+                    digest.update(sha256_of(file).encode("ascii"))
     return digest.hexdigest()

@@ -104,6 +104,19 @@ def recognise(data: bytes) -> ImageFile.ImageFile:
     raise ImageError("not-an-image", "it begins like no image format that is read")
 
 
+def check_beginning(head: bytes) -> None:
+    """ImageError, "not-an-image", if a file begins like no format that is read.
+
+    head: its first 16 bytes or more; for files that are too long to be read in vain.
+    """
+    Image.init()
+    for name in EXTENSIONS:
+        accepts = Image.OPEN[name][1] if name in Image.OPEN else None
+        if accepts is not None and accepts(head[:_PREFIX]):
+            return
+    raise ImageError("not-an-image", "it begins like no image format that is read")
+
+
 def check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:

@@ -4,15 +4,17 @@ Also the way from one source to its bytes.
 """
 
 # Names are bytes here, for not every file name is UTF-8, and pathlib takes text only.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH120, PTH122, PTH123, PTH207
+# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH120, PTH122, PTH123, PTH207
 import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from sa_engine.dataset.folder.base import read_range, read_regular
 from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.images.decoding import check_beginning
 from sa_engine.dataset.sources.collector import Collector
 from sa_engine.dataset.sources.remote import list_objects, read_object_source
 from sa_engine.dataset.sources.source_list import Source, SourceList, label
@@ -32,6 +34,9 @@ __all__ = ["Source", "SourceList", "list_sources", "read_source_bytes"]
 
 DEFAULT_MAX_BYTES = 2 << 30
 """Largest file that is read as one image, bytes."""
+
+_LONG, _HEAD = 1 << 24, 64
+"""Of files of more bytes than the first, so many are looked at before the others are read."""
 
 _LIST_BLOCK = 1 << 24
 
@@ -101,12 +106,17 @@ def read_source_bytes(source: Source, *, max_bytes: int = DEFAULT_MAX_BYTES) -> 
 def _read_local(source: Source, max_bytes: int) -> bytes:
     archive, member = split_member(os.fsencode(source.uri), exists=os.path.lexists)
     if archive is None:
+        status = os.stat(member)
+        if stat.S_ISREG(status.st_mode) and _LONG < status.st_size <= max_bytes:
+            check_beginning(read_range(os.fsdecode(member), 0, _HEAD))
         return read_regular(os.fsdecode(member), max_bytes)
     if source.tar_offset is None or source.tar_size is None:
         with open(archive, "rb") as file:
             return read_member(file, archive, member, max_bytes)
     if source.tar_size > max_bytes:
         raise OSError(errno.EFBIG, f"has {source.tar_size} bytes, limit {max_bytes}")
+    if source.tar_size > _LONG:
+        check_beginning(read_range(os.fsdecode(archive), source.tar_offset, _HEAD))
     data = read_range(os.fsdecode(archive), source.tar_offset, source.tar_size)
     if len(data) < source.tar_size:
         raise ImageError("truncated", f"the archive ends inside {source.name}")

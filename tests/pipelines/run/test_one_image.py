@@ -1,5 +1,6 @@
 """What goes wrong with one image costs that image; what goes wrong with the run ends it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.sources import listing
+from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import BrokenWorker, DatasetError, InterruptedRun, SaEngineError, UsageError
 from sa_engine.pipelines.run import one_image
-from sa_engine.pipelines.run.one_image import Reading
+from sa_engine.pipelines.run.one_image import Reading, load
 from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.workers import Workers
 from tests.support.annotators import Bright, Faulty, Unopened
@@ -102,12 +104,12 @@ def test_a_decoder_that_raises_what_nobody_expects_costs_one_image(
 ) -> None:
     whole = listing.read_source_bytes
 
-    def read(source: listing.Source) -> bytes:
+    def read(source: listing.Source, **limits: int) -> bytes:
         if "04" in source.name:
             raise MemoryError
         if "05" in source.name:
             raise ZeroDivisionError("division by zero")
-        return whole(source)
+        return whole(source, **limits)
 
     monkeypatch.setattr(one_image, "read_source_bytes", read)
     summary = run_here(begin("odd"), Bright(), reading=Reading())
@@ -116,3 +118,16 @@ def test_a_decoder_that_raises_what_nobody_expects_costs_one_image(
         "out-of-memory: MemoryError",
         "internal: ZeroDivisionError: division by zero",
     ]
+
+
+def test_long_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    """Holes cost no disk; reading them would cost as much memory as they are long."""
+    reading = Reading(max_pixels=1_000_000)
+    zeros, signed = tmp_path / "zeros.png", tmp_path / "signed.png"
+    zeros.write_bytes(b"")
+    signed.write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.truncate(zeros, reading.max_bytes)
+    os.truncate(signed, reading.max_bytes + 1)
+    errors = [load(Source(str(path), path.name), reading).error for path in (zeros, signed)]
+    assert errors[0] == "not-an-image: it begins like no image format that is read"
+    assert str(errors[1]).startswith("too-large: signed.png: has 75108865 bytes, limit 75108864")

@@ -342,3 +342,14 @@ def test_a_dense_image_stays_small(tmp_path: Path) -> None:
     (record,) = Dataset(tmp_path / "out").images(status=ImageStatus.OK)
     assert {mask.area for mask in record.annotations} == {81}
     assert decode(record.annotations[7].segmentation).shape == (height, width)
+
+
+def test_an_edit_of_the_same_size_is_another_source(tmp_path: Path) -> None:
+    folder = _with_pictures(tmp_path / "in", Format.LABELME)
+    imported(folder, tmp_path / "out")
+    path = next(folder.rglob("*.json"))
+    text = path.read_text()
+    path.write_text(text.replace("1", "2", 1))
+    assert path.stat().st_size == len(text.encode())
+    with pytest.raises(UsageError, match="annotations"):
+        imported(folder, tmp_path / "out")
