@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.peers_server import rounds_of_label_studio
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus
-from sa_engine.formats.writers.base_writer import Names
+from sa_engine.formats.writers.file_names import Names
 from sa_engine.masks.rle import Mask, decode
 from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 

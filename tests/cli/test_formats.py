@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sa_engine.cli.main import main
 from tests.cli.conftest import Run
-from tests.formats.readers import test_coco, test_label_studio
+from tests.formats.readers import test_coco, test_label_images, test_label_studio
 from tests.support.drawing import save_picture
 
 
@@ -101,6 +102,33 @@ def test_masks_from_boxes(sa_engine: Run, tmp_path: Path, coco: Path, small_mode
     assert report["masks"]["kept"] == made
     assert report["boxes"]["without_masks"] == 0
     assert sa_engine("verify", "dataset").returncode == 0
+
+
+def test_an_import_that_reads_nothing_is_no_success(
+    sa_engine: Run, tmp_path: Path, coco: Path
+) -> None:
+    """Captions hold no region; a map that is cut is a file of annotations less."""
+    captions = [{"id": 1, "image_id": image["id"], "caption": "a cat"} for image in _images()]
+    test_coco.write(tmp_path, {**test_coco.SAMPLE, "annotations": captions})
+    done = sa_engine("import", coco, "--out", "captions")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[2:] == [
+        "0 masks kept",
+        "beside the masks: 2 items",
+        "  2 captions: of whole images, kept as their attributes (such as a.png: annotation 1)",
+        "no mask and no box could be read",
+    ]
+
+    folder = test_label_images.write_masks(tmp_path)
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    done = sa_engine("import", folder, "--format", "masks", "--out", "maps")
+    assert done.returncode == 3
+    assert "1 bad-file: the file of this image's annotations cannot be read" in done.stdout
+
+
+def _images() -> list[dict[str, Any]]:
+    images: list[dict[str, Any]] = test_coco.SAMPLE["images"]
+    return images
 
 
 @pytest.mark.parametrize(

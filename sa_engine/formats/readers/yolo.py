@@ -47,8 +47,12 @@ class YoloSource(FilePerImage[list[str]]):
     @property
     def image_folder(self) -> str | None:
         """The data set's folder; `images` beside it where only the labels were given."""
-        if self._root.name == "labels" and (self._root.parent / "images").is_dir():
-            return str(self._root.parent / "images")
+        parts = list(self._root.absolute().parts)
+        if "labels" in parts:
+            last = len(parts) - 1 - parts[::-1].index("labels")
+            beside = Path(*parts[:last], "images", *parts[last + 1 :])
+            if beside.is_dir():
+                return str(beside)
         return str(self._root)
 
     def size_hw(self, index: int) -> tuple[int, int] | None:  # noqa: ARG002 - never said

@@ -34,7 +34,7 @@ def read_config(given: Path | None, root: Path) -> YoloConfig:
     given: a file that the user named; root: the folder of the label files.
     Raises AnnotationError if `data.yaml` cannot be read.
     """
-    folders = (root, root.parent)
+    folders = _folders(root)
     files = [given] if given is not None and given.suffix in (".yaml", ".yml") else []
     files += [folder / name for folder in folders for name in _YAML]
     config = next((_of_yaml(file) for file in files if file.is_file()), YoloConfig())
@@ -48,6 +48,15 @@ def read_config(given: Path | None, root: Path) -> YoloConfig:
             names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
             return YoloConfig(names=names, key_points=config.key_points)
     return YoloConfig(names=_of_notes(folders), key_points=config.key_points)
+
+
+def _folders(root: Path) -> tuple[Path, ...]:
+    """Where a data set's own files may lie, seen from its folder of labels."""
+    above = root.absolute()
+    if "labels" in above.parts:
+        while above.name != "labels":
+            above = above.parent
+    return tuple(dict.fromkeys((root, root.parent, above.parent)))
 
 
 def _of_notes(folders: tuple[Path, ...]) -> dict[int, str]:

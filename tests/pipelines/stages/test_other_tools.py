@@ -333,6 +333,14 @@ def test_yolo_class_names(tmp_path: Path, name: str, text: str) -> None:
     assert [mask.category for mask in records["images/train/1.jpg"].annotations] == ["dog"]
 
 
+def test_yolo_labels_alone_know_their_data_set(tmp_path: Path) -> None:
+    points = " ".join(["0.3 0.3"] * 6)
+    path = yolo(tmp_path, f"0 0.5 0.5 0.6 0.6 {points}\n", data__yaml="kpt_shape: [6, 2]\n")
+    for folder in ("labels", "labels/train"):
+        _, report = imported(path / folder)
+        assert report["boxes"]["without_masks"] == 1
+
+
 def test_darknet_labels_lie_beside_their_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "obj_train_data"
     save_picture(folder / "a.jpg", SIZE_WH)
