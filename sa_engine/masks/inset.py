@@ -1,11 +1,11 @@
-"""Outlines a quarter pixel inside a mask's edges: the same mask for every rasteriser in use.
+"""Outlines a quarter pixel inside a mask's edges: the same mask for several rasterisers.
 
 A ring along pixel edges (see `polygons`) means a mask to rasterisers that fill what lies between
 the edges, as COCO's does. Tools that cut coordinates to whole numbers, take those as pixels and
-fill with the outline drawn (OpenCV's `fillPoly` in Ultralytics and supervision, Pillow's `polygon`
-in labelme) make of it a mask that is a pixel larger to the right and below. A ring moved inwards by
-less than half a pixel is cut to the mask's own outermost pixels by these, and filled to the same
-mask by COCO's.
+fill with the outline drawn (OpenCV's `fillPoly` in Ultralytics, Pillow's `polygon` in labelme) make
+of it a mask that is a pixel larger to the right and below. A ring moved inwards by less than half a
+pixel is cut to the mask's own outermost pixels by these, and filled to the same mask by COCO's.
+supervision rounds instead of cutting, for which the points must move once more (`to_pixels`).
 """
 
 import numpy as np
@@ -17,6 +17,24 @@ from sa_engine.masks.rle import Mask, Rle, decode_window
 STEPS = 4
 """Coordinates of an inset ring are whole multiples of a pixel's `STEPS`-th part, so that they are
 exact in files."""
+
+
+def to_pixels(ring: Ring) -> NDArray[np.float64]:
+    """An inset ring's points moved to less than half a pixel behind their pixels' corners.
+
+    Tools that cut coordinates and tools that round them find the same pixels. COCO's rasteriser
+    does not: `from_pixels` gives it the ring back.
+    """
+    behind = np.where(ring % STEPS == 1, 0.25, 0.375)
+    corners = (ring // STEPS).astype(np.float64)
+    return corners + behind
+
+
+def from_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inset ring, in pixels, of points that `to_pixels` has moved."""
+    with np.errstate(invalid="ignore"):
+        corners = np.floor(points)
+        return corners + np.where(points - corners < 0.3125, 0.25, 0.75)
 
 
 def to_inset_parts(rle: Rle) -> list[PolygonPart]:

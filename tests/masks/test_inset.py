@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sa_engine.masks.inset import STEPS, to_inset_parts
+from sa_engine.masks.inset import STEPS, from_pixels, to_inset_parts, to_pixels
 from sa_engine.masks.polygons import PolygonPart, from_polygons, to_single_ring
 from sa_engine.masks.rle import decode, encode
 from tests.support.drawing import grid
@@ -58,10 +58,14 @@ def test_every_rasteriser_gives_the_mask_back(scale: int) -> None:
         parts = to_inset_parts(encode(mask))
         ring = to_single_ring(parts) / STEPS
         assert np.array_equal(decode(from_polygons([ring.reshape(-1)], mask.shape)), mask)
+        points = to_pixels(to_single_ring(parts))
+        assert np.array_equal(from_pixels(points), ring)
         if len(parts) == 1:
             # Holes and their cuts included.
             single += 1
             assert np.array_equal(opencv([ring], mask.shape), mask)
+            assert np.array_equal(opencv([points], mask.shape), mask)
+            assert np.array_equal(opencv([np.round(points)], mask.shape), mask)
         if not any(part.holes for part in parts):
             whole += 1
             rings = outlines(parts)

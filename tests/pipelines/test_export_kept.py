@@ -56,12 +56,14 @@ def square_pixels() -> Any:
     return pixels
 
 
-def test_ultralytics_draws_the_same_mask(square: Path) -> None:
+@pytest.mark.parametrize("whole", [np.trunc, np.round])
+def test_ultralytics_and_supervision_draw_the_same_mask(square: Path, whole: Any) -> None:
+    """The one cuts coordinates, the other rounds them; both fill with the outline drawn."""
     out, summary = exported(square, OutFormat.YOLO_SEG)
     numbers = (out / "labels" / "a.txt").read_text().split()[1:]
     points = np.array(numbers, dtype=np.float32).reshape(-1, 2) * (WIDTH, HEIGHT)
     drawn = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-    cv2.fillPoly(drawn, [points.astype(np.int32)], 1)
+    cv2.fillPoly(drawn, [whole(points).astype(np.int32)], 1)
 
     assert np.array_equal(drawn.astype(bool), square_pixels())
     assert not summary.losses.items()

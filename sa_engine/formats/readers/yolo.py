@@ -24,6 +24,7 @@ from sa_engine.formats.readers.folders import AnnotationFile, FilePerImage, file
 from sa_engine.formats.readers.gather import BoxPiece, Gatherer, Piece
 from sa_engine.formats.readers.yolo_names import YoloConfig, read_config
 from sa_engine.formats.reasons import Loss
+from sa_engine.masks.inset import from_pixels
 
 _HEAD_BYTES = 4096
 
@@ -147,7 +148,10 @@ def _piece(
     if len(values) % 2:
         return Loss.BAD_POLYGON, {}
     scale = np.tile((float(width), float(height)), len(values) // 2)
-    return geometry.polygon([list(values * scale)], size_hw), {}
+    ring = values * scale
+    if config.rings_in_pixels:
+        ring = from_pixels(ring)
+    return geometry.polygon([list(ring)], size_hw), {}
 
 
 def _key_points(points: Any, size_hw: tuple[int, int]) -> list[float]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import yaml
 
 from sa_engine.errors import AnnotationError
 from sa_engine.formats.fields import text
+
+RINGS_IN_PIXELS = "pixels"
+"""What `rings` says in the `data.yaml` of an export of ours."""
 
 _MAX_BYTES = 1 << 20
 _YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
@@ -22,10 +25,12 @@ class YoloConfig:
 
     key_points: number of key points of a row, and numbers of each (2, or 3 with its visibility);
         None where rows hold rings and boxes.
+    rings_in_pixels: whether the rings are an export of ours, see `masks.inset.to_pixels`.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     key_points: tuple[int, int] | None = None
+    rings_in_pixels: bool = False
 
 
 def read_config(given: Path | None, root: Path) -> YoloConfig:
@@ -46,8 +51,8 @@ def read_config(given: Path | None, root: Path) -> YoloConfig:
         if file.is_file() and file.stat().st_size <= _MAX_BYTES:
             lines = file.read_text("utf-8-sig", "replace").splitlines()
             names = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-            return YoloConfig(names=names, key_points=config.key_points)
-    return YoloConfig(names=_of_notes(folders), key_points=config.key_points)
+            return replace(config, names=names)
+    return replace(config, names=_of_notes(folders))
 
 
 def _folders(root: Path) -> tuple[Path, ...]:
@@ -88,7 +93,11 @@ def _of_yaml(file: Path) -> YoloConfig:
         pairs = list(enumerate(names))
     elif isinstance(names, dict):
         pairs = list(names.items())
-    return YoloConfig(names=_by_number(pairs), key_points=_key_points(file, content))
+    return YoloConfig(
+        names=_by_number(pairs),
+        key_points=_key_points(file, content),
+        rings_in_pixels=content.get("rings") == RINGS_IN_PIXELS,
+    )
 
 
 def _key_points(file: Path, content: Mapping[Any, Any]) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from sa_engine.dataset.records import MaskRecord
+from sa_engine.formats.readers.yolo_names import RINGS_IN_PIXELS
 from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import (
     ExportedImage,
@@ -14,7 +15,7 @@ from sa_engine.formats.writers.base_writer import (
     write_file,
 )
 from sa_engine.formats.writers.survey import Survey
-from sa_engine.masks.inset import STEPS, to_inset_parts
+from sa_engine.masks.inset import to_inset_parts, to_pixels
 from sa_engine.masks.polygons import PolygonPart, to_single_ring
 
 
@@ -22,10 +23,11 @@ class YoloWriter:
     """Writes `images`, `labels` and `data.yaml`.
 
     One ring a mask: holes and further parts are joined by cuts without width, from which the
-    even-odd rule makes the same mask again. Rings run a quarter pixel inside the mask's edges, for
-    Ultralytics draws the pixels that they pass through as well as what they enclose; of a mask in
-    several parts it draws the cuts between them, too. `data.yaml` names no `path`: Ultralytics
-    takes a relative one from elsewhere, and the file's own folder where there is none.
+    even-odd rule makes the same mask again. Points are just behind the corners of the pixels that
+    they are in: Ultralytics cuts them to whole numbers, supervision rounds them, and both draw the
+    pixels that a ring passes through as well as what it encloses; of a mask in several parts they
+    draw the cuts between them, too. `data.yaml` says so with `rings: pixels`, and names no `path`:
+    Ultralytics takes a relative one from elsewhere, and the file's own folder where there is none.
     """
 
     def __init__(self, out: Path, survey: Survey) -> None:
@@ -37,6 +39,7 @@ class YoloWriter:
         lines = [
             "train: images",
             "val: images",
+            f"rings: {RINGS_IN_PIXELS}",
             "names:",
             *(f"  {number}: {name}" for number, name in names),
         ]
@@ -47,12 +50,12 @@ class YoloWriter:
         record = image.record
         count_boxes(image, losses)
         count_image_details(image, losses)
-        sides = (STEPS * record.width, STEPS * record.height)
+        sides = (record.width, record.height)
         rows = []
         for mask, mask_id in zip(record.annotations, image.mask_ids, strict=True):
             parts = to_inset_parts(mask.segmentation)
             _count_cuts(parts, mask, mask_id, losses)
-            ring = to_single_ring(parts) / sides
+            ring = to_pixels(to_single_ring(parts)) / sides
             numbers = " ".join(f"{value:.10g}" for value in ring.reshape(-1))
             rows.append(f"{self._numbers[self._survey.id_of(mask)]} {numbers}\n")
         path = self._out / "labels" / with_suffix(image.name, "txt")
