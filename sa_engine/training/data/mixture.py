@@ -4,6 +4,7 @@ Sample number `position` is the same whoever asks for it: one process or eight, 
 resumed one. A step takes the next `batch` positions, so the state of the data order is the step.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -71,3 +72,12 @@ class Positions(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self._steps) * (self._batch // self._world.size)
+
+
+def start_method(workers: int) -> str | None:
+    """How processes that prepare samples are started, for torch's data loader.
+
+    Forked on Linux, whatever the default of this Python: a pack's pixels are then shared with all
+    of them, and copied to none.
+    """
+    return "fork" if workers and sys.platform == "linux" else None

@@ -17,7 +17,7 @@ from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.clock import RunClock
 from sa_engine.training.data.feature_bank import FeatureBank
-from sa_engine.training.data.mixture import Mixture, Positions
+from sa_engine.training.data.mixture import Mixture, Positions, start_method
 from sa_engine.training.detector.config import DetectorTrainConfig
 from sa_engine.training.detector.losses import DetectorLoss, detector_loss
 from sa_engine.training.detector.report import DetectorReport
@@ -111,6 +111,7 @@ class DetectorTrainer:
                 world=self._world,
             ),
             num_workers=self._workers,
+            multiprocessing_context=start_method(self._workers),
             collate_fn=list,
             prefetch_factor=4 if self._workers else None,
         )

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from sa_engine.errors import UsageError
 from sa_engine.model.sam import Sam
 from sa_engine.training.clock import RunClock, WaitedFor
-from sa_engine.training.data.mixture import Mixture, Positions
+from sa_engine.training.data.mixture import Mixture, Positions, start_method
 from sa_engine.training.data.samples import Sample
 from sa_engine.training.distributed import (
     World,
@@ -245,6 +245,7 @@ class Trainer:
                 world=self._world,
             ),
             num_workers=self._workers,
+            multiprocessing_context=start_method(self._workers),
             collate_fn=stack,
             prefetch_factor=3 if self._workers else None,
             worker_init_fn=_one_thread,

@@ -1,5 +1,6 @@
 """The detector's loop: resumed, killed, in two processes, stopped when it diverges."""
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from sa_engine.detection.config import DetectorConfig
 from sa_engine.detection.encoder import encode
 from sa_engine.detection.file import build_detector
 from sa_engine.errors import TrainingError, UsageError
+from sa_engine.training.clock import RunClock
 from sa_engine.training.data.feature_bank import FeatureBank
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.photos import PhotoSource, usable_records
@@ -179,13 +181,15 @@ def test_the_batch_that_fits_is_named(monkeypatch: pytest.MonkeyPatch):
         check_detector_memory(sam, detector, config, device=cpu)
 
 
-def test_a_run_ends_with_its_time(tmp_path: Path):
-    run = trainer(tmp_path, steps=100_000, max_minutes=1.5 / 60)
-    rates = []
-    run.run(report=lambda made: rates.append(made.lr), report_every=1)
-    assert 2 < run.step < 100_000 and run.is_finished
-    assert rates[-1] < 0.3 * max(rates)
-    again = trainer(tmp_path, steps=100_000, max_minutes=1.5 / 60)
-    assert again.is_finished and again.step == run.step
+def test_a_run_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    looks = itertools.count()
+    monkeypatch.setattr(RunClock, "seconds", property(lambda _: next(looks) / 10))
+    run = trainer(tmp_path, steps=100_000, max_minutes=1.2 / 60)
+    reports = []
+    run.run(report=reports.append, report_every=1, checkpoint_seconds=1e9)
+    assert run.step == reports[-1].horizon == 12 and run.is_finished
+    assert reports[-1].lr < 0.2 * max(made.lr for made in reports)
+    again = trainer(tmp_path, steps=100_000, max_minutes=1.2 / 60)
+    assert again.is_finished and again.step == 12
     with pytest.raises(ValueError, match="max_minutes is -1"):
         DetectorTrainConfig(max_minutes=-1)

@@ -1,5 +1,6 @@
 """The loop: resumed, killed, in several processes, and stopped when it diverges."""
 
+import itertools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from sa_engine.errors import TrainingError, UsageError
+from sa_engine.training.clock import RunClock
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
@@ -170,39 +172,63 @@ def test_a_batch_that_does_not_divide_names_one_that_does(tmp_path: Path):
         trainer(tmp_path, config(micro_batch=3))
 
 
+@pytest.fixture
+def tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which every look at it takes a tenth of a second."""
+    looks = itertools.count()
+    monkeypatch.setattr(RunClock, "seconds", property(lambda _: next(looks) / 10))
+
+
+@pytest.mark.usefixtures("tenths")
 def test_a_run_ends_with_its_time_and_its_schedule_with_it(tmp_path: Path):
     optim = OptimConfig(lr=1e-3, warmup_steps=2, schedule=Schedule.COSINE, final_lr_fraction=0.01)
     options = config(steps=100_000, max_minutes=2 / 60, optim=optim)
     run = trainer(tmp_path, options)
     reports: list[StepReport] = []
-    run.run(report=reports.append, report_every=1)
-    assert 5 < run.step < 100_000
-    assert reports[-1].step == reports[-1].horizon == run.step
+    run.run(report=reports.append, report_every=1, checkpoint_seconds=1e9)
+    assert run.step == 20
+    assert reports[-1].step == reports[-1].horizon == 20
     # Near the peak after the warm-up, near the end's share at the end.
     assert max(r.lr for r in reports) > 0.9e-3
-    assert reports[-1].lr < 0.2e-3
+    assert reports[-1].lr < 0.1e-3
     assert all(0 <= r.data_wait_share <= 1 for r in reports)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["step"] == run.step and state["seconds"] >= 2
+    assert state["step"] == 20 and state["seconds"] >= 2
     # Its time is up: the same command again adds nothing.
     again = trainer(tmp_path, options)
+    assert again.is_finished
     again.run()
-    assert again.step == run.step
+    assert again.step == 20
 
 
-def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path):
-    options = config(steps=100_000, max_minutes=3 / 60)
+def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    options = config(steps=100_000, max_minutes=0.7 / 60)
 
     class Stop(Exception):  # noqa: N818 - not an error
         pass
 
     def stop(of: Trainer) -> None:
-        if of.step >= 3:
+        if of.step == 3:
             raise Stop
 
+    # As the real clock, but that a step takes a tenth of a second.
+    monkeypatch.setattr(
+        RunClock, "seconds", property(lambda clock: clock._before + max(run.step - begun, 0) / 10)
+    )
+    run, begun = trainer(tmp_path, options), 0
     with pytest.raises(Stop):
-        trainer(tmp_path, options).run(on_checkpoint=stop, checkpoint_seconds=0)
-    spent = torch.load(tmp_path / "state.pt", weights_only=True)["seconds"]
-    assert 0 < spent < 3
-    trainer(tmp_path, options).run()
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["seconds"] >= 3
+        run.run(on_checkpoint=stop, checkpoint_seconds=0)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seconds"] == pytest.approx(0.3)
+    run, begun = trainer(tmp_path, options), 3
+    run.run()
+    assert run.step == 7
+
+
+def test_processes_that_prepare_samples_change_nothing(tmp_path: Path):
+    options = config(steps=3)
+    alone, helped = trainer(tmp_path / "alone", options), trainer(tmp_path / "helped", options)
+    helped._workers = 2
+    alone.run()
+    helped.run()
+    for name, value in alone.sam.state_dict().items():
+        assert torch.equal(value, helped.sam.state_dict()[name]), name
