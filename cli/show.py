@@ -9,7 +9,7 @@ from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.reader import Dataset
-from sa_engine.pipelines.viewer import MAX_SIDE, ViewerRun, write_viewer
+from sa_engine.pipelines.viewer import LIMIT, MAX_SIDE, ViewerRun, write_viewer
 from sa_engine.report.viewer.page import ViewerImage
 
 
@@ -29,7 +29,9 @@ from sa_engine.report.viewer.page import ViewerImage
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help="Only the first so many images.  [default: all]",
+    default=LIMIT,
+    show_default=True,
+    help="Only the first so many images.",
 )
 @click.option(
     "--max-side",
@@ -42,7 +44,7 @@ from sa_engine.report.viewer.page import ViewerImage
     "--overlays", is_flag=True, help="Also write each image with its masks as a JPEG, overlays/."
 )
 def command(
-    datasets: tuple[Path | str, ...], out: Path, limit: int | None, max_side: int, overlays: bool
+    datasets: tuple[Path | str, ...], out: Path, limit: int, max_side: int, overlays: bool
 ) -> None:
     """Write a page to look through DATASETS: one, or two to be held against each other.
 
@@ -53,7 +55,7 @@ def command(
     """
     run = ViewerRun(datasets=datasets, out=out, limit=limit, max_side=max_side, overlays=overlays)
     total = max(len(Dataset(each, allow_incomplete=True)) for each in datasets)
-    total = min(total, limit or total)
+    total = min(total, limit)
     with Meter("show", total=total) as meter:
 
         def advance(_image: ViewerImage) -> None:
@@ -69,6 +71,8 @@ def command(
     if summary.without_photograph:
         gone = count(summary.without_photograph, "photograph is", "photographs are")
         line += f"; {gone} no longer where they were"
+    if summary.left_out:
+        line += f"; {count(summary.left_out, 'more image')} left out by --limit"
     if not summary.is_complete:
         line += "; the rest is still being made"
     console().say(line)

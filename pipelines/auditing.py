@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from sa_engine.dataset.combine import Progress, subset
+from sa_engine.dataset.manifest import is_dataset
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import MASK_IDS_PER_IMAGE, ImageRecord, ImageStatus
 from sa_engine.errors import DamagedError, UsageError
@@ -98,24 +99,13 @@ def draw_audit(run: AuditDraw, *, progress: Progress | None = None) -> AuditDraw
 def read_audit(corrected: Path, audit: Path) -> AuditRead:
     """Hold corrected annotations against the masks of an audit's sample.
 
+    corrected: annotations in any format that can be imported, or the dataset that
+        `annotate --audit` made of the sample.
     A mask is found by the id that it was exported with, or by IoU (0.5) where a tool dropped it.
     Raises UsageError if `audit` is no audit's folder, or nothing of it came back.
     """
     sample = Dataset(_sample_of(audit))
-    with TemporaryDirectory(dir=audit, prefix=".read-") as scratch:
-        run = ImportRun(
-            annotations=corrected,
-            images=str(audit / TO_CORRECT_NAME),
-            proposals=audit / SAMPLE_NAME,
-            out=Path(scratch) / "data",
-            reading=Reading(keep_images=False),
-        )
-        run_import(run)
-        returned = [
-            record
-            for record in Dataset(run.out).images(status=ImageStatus.OK)
-            if "proposals" in record.attributes
-        ]
+    returned = _returned(corrected, audit)
     by_content = {record.sha256: record for record in sample.images(status=ImageStatus.OK)}
     masks: list[AuditedMask] = []
     missed = 0
@@ -131,6 +121,27 @@ def read_audit(corrected: Path, audit: Path) -> AuditRead:
         )
     images = len({mask.image_id for mask in masks})
     return AuditRead(tuple(masks), images, len(by_content) - images, missed)
+
+
+def _returned(corrected: Path, audit: Path) -> list[ImageRecord]:
+    """The corrected images, each with what became of its masks."""
+    if is_dataset(corrected):
+        return _with_verdicts(Dataset(corrected))
+    with TemporaryDirectory(dir=audit, prefix=".read-") as scratch:
+        run = ImportRun(
+            annotations=corrected,
+            images=str(audit / TO_CORRECT_NAME),
+            proposals=audit / SAMPLE_NAME,
+            out=Path(scratch) / "data",
+            reading=Reading(keep_images=False),
+        )
+        run_import(run)
+        return _with_verdicts(Dataset(run.out))
+
+
+def _with_verdicts(dataset: Dataset) -> list[ImageRecord]:
+    records = dataset.images(status=ImageStatus.OK)
+    return [record for record in records if "proposals" in record.attributes]
 
 
 def _positions(dataset: Dataset) -> list[int]:

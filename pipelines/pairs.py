@@ -55,8 +55,12 @@ def match(first: ImageRecord, second: ImageRecord, *, match_iou: float = MATCH_I
     """Two records of one image, with the masks that both have matched one to one."""
     if ImageStatus.FAILED in (first.status, second.status):
         return Pair(first, second)
-    second = at_size(second, (first.height, first.width))
-    found = compare(first.annotations, second.annotations, match_iou=match_iou).matches
+    try:
+        second = at_size(second, (first.height, first.width))
+        found = compare(first.annotations, second.annotations, match_iou=match_iou).matches
+    except ValueError:
+        # A mask is damaged: both sides are shown, nothing is said to match.
+        return Pair(first, second)
     return Pair(first, second, tuple((m.first, m.second, m.iou) for m in found))
 
 

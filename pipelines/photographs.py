@@ -8,7 +8,7 @@ from sa_engine.dataset.images.reading import read_rgb
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord
 from sa_engine.dataset.sources.listing import read_source_bytes
-from sa_engine.errors import ImageError
+from sa_engine.errors import DatasetError, ImageError
 
 
 def photograph(dataset: Dataset, record: ImageRecord) -> NDArray[np.uint8] | None:
@@ -21,7 +21,7 @@ def photograph(dataset: Dataset, record: ImageRecord) -> NDArray[np.uint8] | Non
         first = dataset.manifest.image_ids(index)[0]
         source = dataset.inputs().shard(index)[record.image_id - first]
         rgb = read_rgb(read_source_bytes(source))
-    except ImageError:
+    except (ImageError, DatasetError):
         return None
     if rgb.shape[:2] == (record.height, record.width):
         return rgb

@@ -25,6 +25,8 @@ from sa_engine.report.viewer.page import (
     viewer_page,
 )
 
+LIMIT = 10_000
+"""Images of a page that stays quick, and takes minutes to write."""
 MAX_SIDE = 1600
 THUMBNAIL_SIDE = 320
 OVERLAYS_NAME = "overlays"
@@ -59,6 +61,7 @@ class ViewerSummary:
     failed: int = 0
     masks: int = 0
     without_photograph: int = 0
+    left_out: int = 0
     matched: int = 0
     is_complete: bool = True
     sets: tuple[str, ...] = field(default=())
@@ -90,6 +93,9 @@ def write_viewer(
             if progress is not None:
                 progress(image)
         summary = writer.finish()
+    if run.limit is not None and summary.images >= run.limit:
+        most = max(len(dataset) for dataset in datasets)
+        summary.left_out = max(0, most - summary.images - summary.failed)
     summary.page = run.out / PAGE_NAME
     return summary
 

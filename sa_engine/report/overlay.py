@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sa_engine.masks.rle import Rle, areas
+from sa_engine.masks.rle import Rle, area
 from sa_engine.masks.sampled import sample_window
 
 GOLDEN_RATIO = 0.618033988749895
@@ -45,8 +45,12 @@ def overlay(
     size_hw = (rgb.shape[0], rgb.shape[1])
     thickness = outline_px if outline_px is not None else max(1, round(max(size_hw) / 640))
     colours = palette(len(masks))
-    for index in np.argsort([-area for area in areas(masks)], kind="stable"):
-        window, (x, y) = sample_window(masks[index], size_hw)
+    for index in np.argsort([-_area(mask) for mask in masks], kind="stable"):
+        try:
+            window, (x, y) = sample_window(masks[index], size_hw)
+        except ValueError:
+            # Damaged: it cannot be drawn, the others can.
+            continue
         if not window.any():
             continue
         pixels = np.ascontiguousarray(window).view(np.uint8)
@@ -57,6 +61,14 @@ def overlay(
         rings, _ = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
         cv2.drawContours(picture, rings, -1, colours[index], thickness, cv2.LINE_8)
     return picture
+
+
+def _area(mask: Rle) -> int:
+    """Foreground pixels; 0 of a mask that is damaged."""
+    try:
+        return area(mask)
+    except ValueError:
+        return 0
 
 
 def reduced(rgb: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 """A folder that holds a page alone: written under another name, then put in its place."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sa_engine.errors import DatasetError, UsageError
+from sa_engine.dataset.folder.draft import draft_of, explain_output
+from sa_engine.errors import UsageError
 
 PAGE_NAME = "index.html"
 _HEAD_BYTES = 1024
@@ -51,30 +51,22 @@ def check_page_folder(
 def page_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `out` when the block ends without an error.
 
-    `out` was found fit by `check_page_folder`. Raises DatasetError for a full disk and the like;
+    `out` was found fit by `check_page_folder`. Raises OutputError for a full disk and the like;
     then nothing is left of the new folder, and an older page stays.
     """
     place = out.absolute()
-    partial, old = (
-        place.parent / f".{place.name}.{os.getpid()}.{end}" for end in ("partial", "old")
-    )
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
+    with explain_output(out), draft_of(out) as draft:
+        draft.mkdir()
+        yield draft
+        old = draft.with_name(f"{draft.name}.old")
         if place.exists():
             place.rename(old)
-        partial.rename(place)
-    except OSError as error:
-        if old.exists() and not place.exists():
-            old.rename(place)
-        raise DatasetError(
-            f"cannot write {out}: {error.strerror or error}: free space or get permission there, "
-            "and run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            draft.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise
 
 
 def _is_made_by(page: Path, generator: str) -> bool:

@@ -12,6 +12,7 @@ from sa_engine.errors import UsageError
 from sa_engine.masks.rle import encode
 from sa_engine.pipelines.auditing import AuditDraw, draw_audit, read_audit
 from sa_engine.pipelines.export import OutFormat
+from sa_engine.pipelines.stages.manual import ImportRun, run_import
 from tests.support.written import Written, mask_record, write_dataset
 
 
@@ -80,6 +81,21 @@ def test_other_tools(dataset: Path, tmp_path: Path, kind: OutFormat) -> None:
     found = read_audit(drawn.to_correct, run.out)
     assert (found.images, found.missed) == (4, 0)
     assert [mask.iou for mask in found.masks] == [1.0] * 8
+
+
+def test_a_dataset_of_corrections(dataset: Path, tmp_path: Path) -> None:
+    run = draw(tmp_path, dataset)
+    drawn = draw_audit(run)
+    sources = str(drawn.to_correct)
+    run_import(
+        ImportRun(
+            annotations=drawn.to_correct,
+            images=sources,
+            proposals=run.out / "sample",
+            out=tmp_path / "corrected",
+        )
+    )
+    assert read_audit(tmp_path / "corrected", run.out) == read_audit(drawn.to_correct, run.out)
 
 
 def test_seeds_draw_other_images(dataset: Path, tmp_path: Path) -> None:

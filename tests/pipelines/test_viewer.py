@@ -85,6 +85,11 @@ def test_what_is_still_being_made_and_what_has_only_failures(tmp_path: Path) -> 
     assert '"note":"No image."' in (tmp_path / "three" / "data.js").read_text()
 
 
+def test_a_limit_says_what_it_left_out(dataset: Path, tmp_path: Path) -> None:
+    summary = write_viewer(ViewerRun(datasets=(dataset,), out=tmp_path / "out", limit=1))
+    assert (summary.images, summary.left_out) == (1, 3)
+
+
 def test_three_datasets_are_too_many(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 datasets"):
         write_viewer(ViewerRun(datasets=(dataset,) * 3, out=tmp_path / "out"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sa_engine.masks.rle import encode
+from sa_engine.masks.rle import Rle, encode
 from sa_engine.report.overlay import overlay, palette, reduced
 
 
@@ -48,3 +48,11 @@ def test_reduced_keeps_the_shape_and_never_enlarges() -> None:
     rgb = np.zeros((60, 81, 3), dtype=np.uint8)
     assert reduced(rgb, 27).shape == (20, 27, 3)
     assert reduced(rgb, 100) is rgb
+
+
+def test_a_damaged_mask_is_passed_over() -> None:
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[1:3, 1:3] = True
+    torn = Rle((4, 6), "~~")
+    picture = overlay(np.zeros((4, 6, 3), dtype=np.uint8), [torn, encode(mask)], outline_px=1)
+    assert ((picture > 0).any(axis=2) == mask).all()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sa_engine.errors import DatasetError, UsageError
+from sa_engine.errors import OutputError, UsageError
 from sa_engine.report.page_folder import check_page_folder, page_folder
 
 HEAD = '<!doctype html><meta name="generator" content="sa-engine show">'
@@ -57,7 +57,7 @@ def test_not_a_file_nor_inside_a_dataset(tmp_path: Path) -> None:
 def test_what_fails_leaves_the_older_page(tmp_path: Path) -> None:
     out = tmp_path / "page"
     write(out)
-    with pytest.raises(DatasetError, match="No space left"), page_folder(out) as folder:
+    with pytest.raises(OutputError, match="No space left"), page_folder(out) as folder:
         (folder / "index.html").write_text("half")
         raise OSError(28, "No space left on device")
     assert (out / "index.html").read_text() == HEAD
