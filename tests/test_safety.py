@@ -29,6 +29,12 @@ from tests.test_house import ROOT, imported_modules, source_files
 RUN_CODE = {"cPickle", "dill", "joblib", "marshal", "shelve", "scipy.io"}
 FETCH = {"ftplib", "http.client", "httpx", "requests", "socket", "urllib.request", "urllib3"}
 STORES = {"fsspec"}
+KNOWN = {
+    "sa_engine/dataset/folder/object_store.py": STORES,
+    # A pair of sockets to its own child process; a server that listens.
+    "sa_engine/annotate/models/encoding.py": {"socket"},
+    "sa_engine/annotate/server.py": {"socket"},
+}
 
 
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
@@ -53,10 +59,9 @@ def test_no_pickle_is_executed() -> None:
 
 def test_no_module_that_runs_code_or_fetches_is_used() -> None:
     for path in source_files():
-        modules = set(imported_modules(path))
-        assert not modules & (RUN_CODE | FETCH), path
-        if path.relative_to(ROOT).as_posix() != "sa_engine/dataset/folder/object_store.py":
-            assert not modules & STORES, path
+        allowed = KNOWN.get(path.relative_to(ROOT).as_posix(), set())
+        modules = set(imported_modules(path)) - allowed
+        assert not modules & (RUN_CODE | FETCH | STORES), path
 
 
 def test_xml_is_read_by_hardened_parsers_alone() -> None:

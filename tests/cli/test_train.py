@@ -112,7 +112,7 @@ def test_convert_refuses_to_overwrite(sa_engine: Run, small_model: Path, tmp_pat
     assert "give --force" in done.stderr
     odd = sa_engine("model", "convert", small_model, "model.onnx")
     assert odd.returncode == 2
-    assert "ends in .onnx" in odd.stderr
+    assert "the name of model.onnx must end in .safetensors or .pth" in odd.stderr
 
 
 def test_list_names_what_is_bundled(sa_engine: Run):

@@ -85,7 +85,7 @@ def test_the_command(
     assert made.results == {}
     token = load_checkpoint(tmp_path / "mean.safetensors").state_dict()[TOKEN]
     torch.testing.assert_close(token, origin.state_dict()[TOKEN] + 0.375, atol=2e-3, rtol=1e-3)
-    assert "exists; give --force" in run()
+    assert "is there already: give --force to replace it" in run()
     assert "mean.safetensors" in run("--force")
     asked[-1] = "mean.pth"
-    assert run().strip() == "Error: mean.pth must end in .safetensors"
+    assert "the name of mean.pth must end in .safetensors" in run()
