@@ -15,10 +15,12 @@ from sa_engine.annotate.order import Order
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import (
     GroupedCommand,
+    images_option,
     keeping_options,
     model_options,
     option,
     take,
+    take_images,
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import RunBar
@@ -54,9 +56,9 @@ _SERVING = (
 @click.command(
     "annotate",
     cls=GroupedCommand,
-    epilog="Example:  sa-engine annotate --images photographs/ --out dataset/",
+    epilog="Example:  sa-engine annotate photos/ --out dataset/",
 )
-@click.option("--images", help="A folder (searched through), a file, a glob, a text list or a tar.")
+@images_option
 @click.option("--out", type=PLACE, help="The dataset to be made once every image is answered.")
 @click.option(
     "--work",
@@ -185,7 +187,6 @@ _SERVING = (
     help="Only the first so many images of the sorted list.",
 )
 def command(
-    images: str | None,
     out: Path | str | None,
     work: Path | None,
     audit: Path | str | None,
@@ -201,6 +202,7 @@ def command(
     Exit status: 0 all done; 1 engine error; 2 usage; 3 done, but some images failed; 130
     interrupted, to be continued.
     """
+    images = _images(options)
     annotators = options.pop("annotators")
     open_browser = options.pop("open_browser")
     serving = Serving(**take(options, _SERVING), annotators=annotators or (_login(),))
@@ -232,6 +234,22 @@ def command(
     _say_audit(run.work)
     console().say(f"Look at it with: sa-engine show {place} --out {place}-pictures")
     return status
+
+
+def _images(options: dict[str, Any]) -> str | None:
+    """The images, if any are given: WORK has them where it is continued, an audit's are its own."""
+    if not options["photos"] and options["images"] is None:
+        del options["photos"], options["images"]
+        return None
+    images = take_images(options)
+    if isinstance(images, str):
+        return images
+    if len(images) > 1:
+        raise UsageError(
+            f"{len(images)} paths are given, but WORK must find its images again: name their "
+            "folder, a quoted pattern or a text list"
+        )
+    return images[0]
 
 
 def _settings(
