@@ -19,10 +19,10 @@ from sa_engine.cli.shared.progress import RunBar, count, duration
 from sa_engine.cli.shared.reasons import say_reasons
 from sa_engine.cli.shared.run_summary import as_record, report_run
 from sa_engine.cli.shared.workers import take_workers
+from sa_engine.dataset.verify import REPORT_NAME
 from sa_engine.errors import ExitStatus
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.run.worker import Reading
-from sa_engine.pipelines.stages.import_report import REPORT_NAME
 from sa_engine.pipelines.stages.manual import ImportPlan, ImportRun, run_import
 
 AUTO = "auto"

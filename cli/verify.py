@@ -30,6 +30,11 @@ _SHOWN = 100
     epilog="Example:  sa-engine verify dataset/ --repair",
 )
 @click.argument("dataset", type=PLACE)
+@click.option(
+    "--pixels",
+    is_flag=True,
+    help="Besides, decode every stored image, and hold it against its source where that is there.",
+)
 @click.option("--quick", is_flag=True, help="Check checksums and counts alone, decode nothing.")
 @click.option(
     "--repair",
@@ -50,7 +55,12 @@ _SHOWN = 100
     help="Where that model runs.",
 )
 def command(
-    dataset: Path | str, quick: bool, repair: bool, checkpoint: Path | None, device: str
+    dataset: Path | str,
+    pixels: bool,
+    quick: bool,
+    repair: bool,
+    checkpoint: Path | None,
+    device: str,
 ) -> int:
     """Check DATASET: checksums, schema, that masks decode, boxes, areas, ids and counts.
 
@@ -64,7 +74,7 @@ def command(
     for name in restore_from_spares(open_folder(dataset)) if repair else ():
         says.say(f"{name}: restored from its second copy")
     with Meter("verify", "shard") as meter:
-        problems = verify(dataset, deep=not quick, progress=meter.to)
+        problems = verify(dataset, deep=pixels or not quick, pixels=pixels, progress=meter.to)
     shards = damaged_shards(problems)
     record: dict[str, Any] = {
         "dataset": str(dataset),

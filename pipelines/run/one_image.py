@@ -21,6 +21,7 @@ from sa_engine.errors import (
     ImageError,
     InterruptedRun,
     SaEngineError,
+    UsageError,
 )
 from sa_engine.pipelines.run.blame import KILLED_WORKER, MAX_KILLS
 
@@ -130,10 +131,19 @@ class LazyAnnotate:
 
 
 def load(source: Source, reading: Reading) -> Loaded:
-    """Read and decode a source; whatever goes wrong stands in the result."""
+    """Read and decode a source; whatever goes wrong with it stands in the result.
+
+    Raises DatasetError or UsageError where it is no fault of the image: a store that cannot be
+    reached, or that does not know the credentials any more.
+    """
     sha256 = ""
     try:
         data = read_source_bytes(source, max_bytes=reading.max_bytes)
+    except (DatasetError, UsageError):
+        raise
+    except Exception as error:
+        return Loaded(source, sha256, None, _explain(error))
+    try:
         sha256 = hashlib.sha256(data).hexdigest()
         image = read_image(data, max_pixels=reading.max_pixels, shortest_side=reading.shortest_side)
     except Exception as error:

@@ -6,16 +6,16 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sa_engine.dataset.folder.base import Folder
+from sa_engine.dataset.folder.sealed import unseal
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageStatus
 from sa_engine.dataset.shards.stats import parquet_name
+from sa_engine.dataset.verify import REPORT_NAME
 from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.fields import keepable
 from sa_engine.formats.reasons import Beside, Loss, Note, Tally
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.stages.matching import Matched
-
-REPORT_NAME = "import-report.json"
 
 
 def make_report(
@@ -82,9 +82,12 @@ def make_report(
 
 
 def read_report(folder: Folder) -> dict[str, Any] | None:
-    """The content of a dataset's `import-report.json`; None if it has none that can be read."""
+    """The content of a dataset's `import-report.json`; None if it has none.
+
+    Raises DamagedError if it is not what was written.
+    """
     try:
-        content = json.loads(folder.read(REPORT_NAME))
-    except (OSError, ValueError):
+        data = folder.read(REPORT_NAME)
+    except FileNotFoundError:
         return None
-    return content if isinstance(content, dict) else None
+    return unseal(data, name=f"{folder.url}/{REPORT_NAME}")

@@ -6,7 +6,6 @@ Nothing is lost silently: each repair and each loss is counted by reason and nam
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sa_engine.dataset.folder.base import open_folder, sha256_of
+from sa_engine.dataset.folder.sealed import seal
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.manifest import Manifest, Option, open_output
 from sa_engine.dataset.records import ImageRecord, Stage
 from sa_engine.dataset.shards.stats import complete_shards
+from sa_engine.dataset.shards.writer import clear_scratch
 from sa_engine.dataset.sources.listing import (
     Source,
     SourceList,
     list_sources,
 )
+from sa_engine.dataset.sources.walk import is_image_name
+from sa_engine.dataset.verify import REPORT_NAME
 from sa_engine.errors import ImageError, UsageError
 from sa_engine.formats.base import AnnotationSource
 from sa_engine.formats.convert import Converted, convert, with_masks_from_boxes
@@ -39,8 +42,10 @@ from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.corrections import ProposalSet, decide
 from sa_engine.pipelines.stages.corrections_report import proposals_report
 from sa_engine.pipelines.stages.frame_evidence import MOST_LOOKED_AT, FrameEvidence
-from sa_engine.pipelines.stages.import_report import REPORT_NAME, make_report
+from sa_engine.pipelines.stages.import_report import make_report
 from sa_engine.pipelines.stages.matching import match, match_proposals
+
+_END_BYTES = 256
 
 if TYPE_CHECKING:
     from sa_engine.pipelines.stages.box_masks import BoxSegmenter
@@ -234,8 +239,8 @@ def run_import(
         report = make_report(folder, manifest, kind, annotations, matched)
         if proposals is not None:
             report["proposals"] = proposals_report(folder, manifest, num_exported=len(proposals))
-        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-        folder.write(REPORT_NAME, text.encode("ascii"))
+        folder.write(REPORT_NAME, seal(report))
+        clear_scratch(run.out, manifest)
     return ImportSummary(format=kind, run=summary, report=report)
 
 
@@ -273,14 +278,11 @@ def _segmenter(run: ImportRun) -> "BoxSegmenter | None":
     return box_segmenter(run.model, run.checkpoint, run.device, run.precision)
 
 
-_ANNOTATION_SUFFIXES = frozenset({".json", ".xml", ".txt", ".yaml", ".yml", ".mat", ".png"})
-
-
 def _fingerprint(path: Path, annotations: AnnotationSource) -> str:
     """A digest that changes when the annotations do.
 
-    Of a folder, of its files' names and sizes, and of the content of those that hold annotations,
-    which people edit without changing the size.
+    Of a folder's images, which may be photographs beside the annotations, only the ends are read: a
+    PNG's holds the checksum of all its pixels.
     """
     if isinstance(annotations, WorkSource):
         return annotations.fingerprint
@@ -293,9 +295,17 @@ def _fingerprint(path: Path, annotations: AnnotationSource) -> str:
         for name in sorted(files):
             file_path = Path(folder) / name
             relative = file_path.relative_to(path).as_posix()
-            size = file_path.stat().st_size if file_path.exists() else -1
-            digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
-            if size >= 0 and file_path.suffix.lower() in _ANNOTATION_SUFFIXES:
-                with file_path.open("rb") as file:
-                    digest.update(sha256_of(file).encode("ascii"))
+            digest.update(f"{relative}\0".encode("utf-8", "surrogateescape"))
+            digest.update(_content_mark(file_path))
     return digest.hexdigest()
+
+
+def _content_mark(path: Path) -> bytes:
+    """Bytes that change with a file's content, see `_fingerprint`."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES) if is_image_name(os.fsencode(path.name)) else 0)
+            return f"{size} {sha256_of(file)}\n".encode("ascii")
+    except OSError:
+        return b"unreadable\n"

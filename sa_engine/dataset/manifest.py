@@ -20,6 +20,8 @@ from sa_engine.version import __version__
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+MOST_SHARDS = 2_000_000
+"""Shards of one dataset; each is three files of one folder."""
 
 Option = str | int | float | bool | None | list[str] | list[int] | list[float]
 
@@ -71,6 +73,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.images_per_shard < 1:
             raise UsageError(f"images per shard must be 1 or more, not {self.images_per_shard}")
+        if self.num_shards > MOST_SHARDS:
+            raise UsageError(
+                f"{self.num_images} images in shards of {self.images_per_shard} are "
+                f"{self.num_shards} shards, limit {MOST_SHARDS}: choose larger --images-per-shard"
+            )
         if self.num_images < 0:
             raise UsageError(f"a dataset cannot have {self.num_images} images")
 

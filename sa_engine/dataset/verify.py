@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sa_engine.dataset.folder.base import Folder, open_folder, sha256_of
 from sa_engine.dataset.folder.layout import HARMLESS, SPARE_INPUTS, SPARE_MANIFEST
+from sa_engine.dataset.folder.sealed import unseal
 from sa_engine.dataset.folder.spares import spare_problems
 from sa_engine.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
 from sa_engine.dataset.shards.check import Problem, ShardCheck
@@ -21,8 +22,8 @@ from sa_engine.dataset.sources.frozen import INPUTS_NAME, FrozenInputs
 from sa_engine.dataset.sources.source_list import SourceList
 from sa_engine.errors import DamagedError, DatasetError
 
-COMPANIONS = frozenset({"import-report.json"})
-"""Files beside the shards that tell how the dataset was made."""
+REPORT_NAME = "import-report.json"
+"""The file beside the shards of an import that tells how they were made."""
 
 
 __all__ = ["Problem", "damaged_shards", "verify"]
@@ -32,6 +33,7 @@ def verify(
     path: str | os.PathLike[str],
     *,
     deep: bool = True,
+    pixels: bool = False,
     shards: Iterable[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Problem]:
@@ -39,6 +41,7 @@ def verify(
 
     deep: besides all checksums, check tar against Parquet, each JSON, that RLE decodes, boxes and
         areas agree with masks, ids, and counts.
+    pixels: besides, decode every stored image and hold it against its source, see `pixel_check`.
     shards: look at these shards alone; None for all of them, and for files that do not belong.
     progress: called with (shards done, shards in all).
 
@@ -49,7 +52,7 @@ def verify(
         manifest = read_manifest(folder)
     except DamagedError as error:
         return [Problem(MANIFEST_NAME, "checksum", str(error))]
-    return [*_verify_all(folder, manifest, deep, shards, progress)]
+    return [*_verify_all(folder, manifest, deep, pixels, shards, progress)]
 
 
 def damaged_shards(problems: Iterable[Problem]) -> list[int]:
@@ -61,30 +64,57 @@ def _verify_all(
     folder: Folder,
     manifest: Manifest,
     deep: bool,
+    pixels: bool,
     shards: Iterable[int] | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Problem]:
-    names = set(folder.names())
+    odd = folder.odd()
+    # A folder or a link has the name of a file, and is none.
+    names = set(folder.names()) - odd.keys()
     chosen = list(range(manifest.num_shards) if shards is None else shards)
     if shards is None:
         yield from _strays(names, manifest)
+        for name, kind in odd.items():
+            yield Problem(name, "stray", f"it is {kind}, where a dataset has files alone")
     listed = list(_verify_inputs(folder, manifest))
     yield from listed
     if shards is None and not listed:
         yield from spare_problems(folder)
+    if shards is None:
+        yield from _verify_report(folder, manifest, names)
     inputs = FrozenInputs(folder) if deep and not listed else None
     for count, index in enumerate(chosen, start=1):
-        yield from _verify_shard(folder, manifest, index, names, inputs, deep)
+        yield from _verify_shard(folder, manifest, index, names, inputs, deep, pixels)
         if progress is not None:
             progress(count, len(chosen))
 
 
 def _strays(names: set[str], manifest: Manifest) -> Iterator[Problem]:
-    known = {MANIFEST_NAME, INPUTS_NAME, SPARE_MANIFEST, SPARE_INPUTS, *COMPANIONS, *HARMLESS}
+    known = {MANIFEST_NAME, INPUTS_NAME, SPARE_MANIFEST, SPARE_INPUTS, REPORT_NAME, *HARMLESS}
     for index in range(manifest.num_shards):
         known |= {tar_name(index), parquet_name(index), stats_name(index)}
     for name in sorted(names - known):
         yield Problem(name, "stray", "it does not belong to the dataset: move it elsewhere")
+
+
+def _verify_report(folder: Folder, manifest: Manifest, names: set[str]) -> Iterator[Problem]:
+    """The report of an import: the same command writes it again."""
+    how = "the import that made the dataset writes it again"
+    if REPORT_NAME in names:
+        try:
+            unseal(folder.read(REPORT_NAME), name=REPORT_NAME)
+        except DamagedError as error:
+            yield Problem(REPORT_NAME, "checksum", f"{error}; {how}")
+    elif _is_import(manifest) and _is_complete(manifest, names):
+        yield Problem(REPORT_NAME, "missing", f"an imported dataset has it; {how}")
+
+
+def _is_import(manifest: Manifest) -> bool:
+    return "masks-from-boxes" in manifest.options and "split" not in manifest.options
+
+
+def _is_complete(manifest: Manifest, names: set[str]) -> bool:
+    return all(stats_name(index) in names for index in range(manifest.num_shards))
 
 
 def _verify_inputs(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
@@ -111,6 +141,7 @@ def _verify_shard(
     names: set[str],
     inputs: FrozenInputs | None,
     deep: bool,
+    pixels: bool,
 ) -> Iterator[Problem]:
     if stats_name(index) not in names:
         yield Problem(stats_name(index), "missing", "the shard is not complete", index)
@@ -130,7 +161,7 @@ def _verify_shard(
         return
     sources = None if inputs is None else inputs.shard(index)
     try:
-        yield from ShardCheck(folder, manifest, stats, index, sources).problems()
+        yield from ShardCheck(folder, manifest, stats, index, sources, pixels=pixels).problems()
     except (DatasetError, pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         yield Problem(parquet_name(index), "structure", f"{type(error).__name__}: {error}", index)
 

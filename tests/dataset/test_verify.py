@@ -1,17 +1,23 @@
+import hashlib
+import io
 import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.folder.card import CARD_NAME
 from sa_engine.dataset.folder.sealed import seal, unseal
+from sa_engine.dataset.images.reading import StoredImage, read_image
 from sa_engine.dataset.manifest import Manifest, open_output, read_manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.dataset.shards.writer import ShardWriter, discard_shard
+from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.dataset.verify import Problem, damaged_shards, verify
 from sa_engine.errors import DatasetError, UsageError
@@ -161,6 +167,8 @@ def test_stats_that_do_not_count_right(out: Path) -> None:
         "masks: 99, not 6",
         "failures: {'empty': 1}, not {'truncated': 1}",
     ]
+    path.write_bytes(seal({**content, "num_ok": content["num_ok"] + 1}))
+    assert "images went through, its other counts say" in one(verify(out)).message
     path.write_bytes(seal({"num_masks": 1}))
     assert one(verify(out)).kind == "checksum"
 
@@ -190,6 +198,23 @@ def written(out: Path, record: ImageRecord, data: bytes | None) -> list[str]:
         ({"segmentation": Rle((16, 24), "zzz!")}, "record: mask 1000001: counts is not"),
         ({"segmentation": Rle((16, 24), "01")}, "record: mask 1000001: runs do not add up"),
         ({"segmentation": Rle((16, 24), "P<")}, "record: mask 1000001: it is empty"),
+        ({"predicted_iou": 7.5}, "record: mask 1000001: predicted_iou is 7.5, not from -1 to 2"),
+        ({"predicted_iou": -3.0}, "record: mask 1000001: predicted_iou is -3.0, not"),
+        ({"stability_score": 9.0}, "record: mask 1000001: stability_score is 9.0, not from 0 to 1"),
+        ({"box_score": 1.5}, "record: mask 1000001: box_score is 1.5"),
+        ({"time_spent_s": -1.0}, "record: mask 1000001: time_spent_s is -1.0"),
+        (
+            {"crop_box_xywh": (10.0, 0.0, 24.0, 16.0)},
+            "record: mask 1000001: its crop box (10.0, 0.0, 24.0, 16.0) lies outside",
+        ),
+        (
+            {"prompt_box_xywh": (-5.0, 0.0, 9.0, 9.0)},
+            "record: mask 1000001: its prompt box (-5.0, 0.0, 9.0, 9.0) lies outside",
+        ),
+        (
+            {"point_coords_xy": ((3.0, 40.0),)},
+            "record: mask 1000001: its point (3.0, 40.0) lies outside the image of 24x16",
+        ),
     ],
 )
 def test_masks_that_break_a_rule(
@@ -236,3 +261,78 @@ def test_a_stored_file_that_is_no_image(tmp_path: Path, image_of: ImageOf) -> No
     record, _ = image_of(1, 0)
     found = written(tmp_path, record, b"no image")
     assert found and "its stored file cannot be read" in found[0]
+
+
+def test_links_and_folders_in_place_of_files(out: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.tar"
+    (out / "sa_000000.tar").rename(elsewhere)
+    (out / "sa_000000.tar").symlink_to(elsewhere)
+    (out / "notes").mkdir()
+    (out / "inputs.spare.parquet").unlink()
+    (out / "inputs.spare.parquet").mkdir()
+    found = {(problem.file, problem.kind) for problem in verify(out)}
+    assert {
+        ("sa_000000.tar", "stray"),
+        ("notes", "stray"),
+        ("inputs.spare.parquet", "stray"),
+        ("inputs.spare.parquet", "missing"),
+    } <= found
+
+
+def test_a_manifest_of_too_many_images_is_one_line(out: Path) -> None:
+    path = out / "manifest.json"
+    content = unseal(path.read_bytes(), name="x")
+    forged = {**content, "num_images": 10**12, "num_shards": 25 * 10**10}
+    path.write_bytes(seal(forged))
+    with pytest.raises(UsageError, match="250000000000 shards, limit 2000000"):
+        verify(out)
+    forged = {**content, "num_images": 7 * 10**6, "num_shards": 175 * 10**4}
+    path.write_bytes(seal(forged))
+    (out / "manifest.spare.json").write_bytes(seal(forged))
+    assert any("10 images, not 7000000" in problem.message for problem in verify(out))
+
+
+def test_pixels_are_held_against_their_source(tmp_path: Path, make_dataset: Maker) -> None:
+    """Stored images exchanged for others of their size, all checksums right."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number in range(3):
+        image = Image.fromarray(np.full((16, 24, 3), 80 * number, dtype=np.uint8))
+        tags = Image.Exif()
+        tags[0x0112] = 6 if number == 2 else 1
+        image.save(photographs / f"{number}.png", exif=tags)
+    sources = list_sources(photographs)
+    sound, forged = tmp_path / "sound", tmp_path / "forged"
+    for folder, order in ((sound, (0, 1, 2)), (forged, (1, 1, 0))):
+        manifest = open_output(folder, Manifest(stage=None, num_images=3), sources)
+        with ShardWriter(folder, 0, manifest=manifest) as writer:
+            for number, other in enumerate(order):
+                data = (photographs / f"{number}.png").read_bytes()
+                shown = read_image((photographs / f"{other}.png").read_bytes())
+                # Turned pictures are stored anew: their bytes are nobody's digest.
+                stored = shown if number != 2 or other == 2 else read_image(turned(shown))
+                record = ImageRecord(
+                    image_id=number + 1,
+                    file_name=f"sa_{number + 1}.png",
+                    source=f"{number}.png",
+                    width=stored.size_hw[1],
+                    height=stored.size_hw[0],
+                    sha256=hashlib.sha256(data).hexdigest(),
+                )
+                writer.add(record, stored.data)
+            writer.finish()
+        assert verify(folder) == []
+    assert verify(sound, pixels=True) == []
+    found = [problem for problem in verify(forged, pixels=True) if problem.kind == "pixels"]
+    assert [problem.image_id for problem in found] == [1, 3]
+    assert all("another picture" in problem.message for problem in found)
+    # Without its source nothing tells; what does not decode is found all the same.
+    shutil.rmtree(photographs)
+    assert verify(forged, pixels=True) == []
+
+
+def turned(image: StoredImage) -> bytes:
+    """The picture on its side, as a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(image.rgb_HW3))).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -8,6 +8,7 @@ ranges can be read, names can be listed. A path gives a `LocalFolder`, a URL an 
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -46,6 +47,9 @@ __all__ = [
     "sync_folder",
     "write_synced",
 ]
+
+
+_TRIES = 3
 
 
 class Folder(Protocol):
@@ -91,6 +95,10 @@ class Folder(Protocol):
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
+        ...
+
+    def odd(self) -> dict[str, str]:
+        """What is here and is no file of this folder's own: names with what they are, in words."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -180,9 +188,15 @@ class LocalFolder:
 
     def size(self, name: str) -> int | None:
         try:
-            return (self.path / name).stat().st_size
+            status = (self.path / name).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def odd(self) -> dict[str, str]:
+        with os.scandir(self.path) as entries:
+            kinds = {entry.name: _odd_kind(entry) for entry in entries if entry.name != SCRATCH}
+        return {name: kind for name, kind in sorted(kinds.items()) if kind}
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
@@ -197,12 +211,19 @@ class LocalFolder:
         return file
 
     def write(self, name: str, data: bytes) -> None:
-        # The name of the writer's process keeps two writers of one file apart.
-        temporary = self.scratch / f"{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        with explain_write(self.path / name):
+            for _ in range(_TRIES):
+                # Another process may clear the scratch folder meanwhile, as the last of its work.
+                with contextlib.suppress(FileNotFoundError):
+                    return self._write(name, data)
+            return self._write(name, data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self.scratch / f"{name}.{os.urandom(8).hex()}.tmp"
         try:
-            with explain_write(temporary):
-                write_synced(temporary, data)
-            self.publish(temporary, name)
+            write_synced(temporary, data)
+            temporary.replace(self.path / name)
+            sync_folder(self.path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -220,6 +241,14 @@ class LocalFolder:
         with explain_write(self.path / name), contextlib.suppress(FileNotFoundError):
             (self.path / name).unlink()
             sync_folder(self.path)
+
+
+def _odd_kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "a link"
+    if entry.is_dir():
+        return "a folder"
+    return "" if entry.is_file() else "no regular file"
 
 
 def open_folder(path: str | os.PathLike[str]) -> Folder:

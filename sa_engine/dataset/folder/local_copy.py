@@ -46,7 +46,7 @@ def local_copy(path: str | os.PathLike[str]) -> Path:
 
 
 def _fetch(place: Place, copy: Path) -> None:
-    temporary = copy.with_name(f".{os.getpid()}.part")
+    temporary = copy.with_name(f".{os.urandom(8).hex()}.part")
     try:
         object_store.download(place, temporary)
         temporary.replace(copy)

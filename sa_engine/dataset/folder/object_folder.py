@@ -76,6 +76,12 @@ class ObjectFolder:
             head = object_store.head(self._place.join(name))
         return None if head is None else head.num_bytes
 
+    def odd(self) -> dict[str, str]:
+        with self._explain_read(""):
+            pages = object_store.pages(self._place, deep=False)
+            folders = {last_part(folder) for page in pages for folder in page.folders}
+        return dict.fromkeys(sorted(folders - {SCRATCH}), "a folder")
+
     def read(self, name: str) -> bytes:
         with self._explain_read(name):
             return object_store.read(self._place.join(name))

@@ -14,6 +14,7 @@ from sa_engine.dataset.images import reading
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 from sa_engine.dataset.shards import rows, sa1b_json, tar
+from sa_engine.dataset.shards.pixel_check import picture_faults
 from sa_engine.dataset.shards.stats import (
     ShardStats,
     failure_reason,
@@ -27,6 +28,10 @@ from sa_engine.masks import rle
 
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _ROWS_AT_ONCE = 16
+_PREDICTED_IOU = (-1.0, 2.0)
+"""A model's estimate may pass 0 and 1 by some tenths, and no more."""
+_SLACK = 1.0
+"""Pixels by which boxes and points may leave the image: tools round differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,10 @@ class ShardCheck:
         stats: ShardStats,
         index: int,
         sources: SourceList | None,
+        *,
+        pixels: bool = False,
     ) -> None:
-        self._folder = folder
+        self._folder, self._pixels, self._options = folder, pixels, manifest.options
         self._stats = stats
         self._index = index
         self._ids = manifest.image_ids(index)
@@ -113,6 +120,12 @@ class ShardCheck:
             yield self._problem("record", message, image_id)
         for message in self._member_faults(record, row, members):
             yield self._problem("structure", message, image_id)
+        span = rows.image_span(row)
+        if self._pixels and span is not None:
+            known = self._sources is not None and position < len(self._sources)
+            source = self._sources[position] if known and self._sources is not None else None
+            for message in picture_faults(self._read(span), record, source, self._options):
+                yield self._problem("pixels", message, image_id)
 
     def _member_faults(
         self, record: ImageRecord, row: dict[str, Any], members: Iterator[tar.Member]
@@ -197,11 +210,28 @@ def _mask_faults(mask: MaskRecord, size_hw: tuple[int, int]) -> Iterator[str]:
     box = rle.bbox_xywh(mask.segmentation)
     if mask.bbox_xywh != box:
         yield f"box {mask.bbox_xywh}, but it lies in {box}"
-    for name, value in (
-        ("predicted_iou", mask.predicted_iou),
-        ("stability_score", mask.stability_score),
-        ("box_score", mask.box_score),
-        ("time_spent_s", mask.time_spent_s),
+    for name, value, (least, most) in (
+        ("predicted_iou", mask.predicted_iou, _PREDICTED_IOU),
+        ("stability_score", mask.stability_score, (0.0, 1.0)),
+        ("box_score", mask.box_score, (0.0, 1.0)),
+        ("time_spent_s", mask.time_spent_s, (0.0, math.inf)),
     ):
-        if value is not None and not math.isfinite(value):
-            yield f"{name} is {value}"
+        if value is not None and not (math.isfinite(value) and least <= value <= most):
+            yield f"{name} is {value}, not from {least:g} to {most:g}"
+    yield from _place_faults(mask, size_hw)
+
+
+def _place_faults(mask: MaskRecord, size_hw: tuple[int, int]) -> Iterator[str]:
+    """Boxes and points that lie outside the image."""
+    height, width = size_hw
+    boxes = {"crop box": mask.crop_box_xywh, "prompt box": mask.prompt_box_xywh}
+    for name, box in boxes.items():
+        if box is None:
+            continue
+        x, y, w, h = box
+        inside = min(x, y) >= -_SLACK and x + w <= width + _SLACK and y + h <= height + _SLACK
+        if not (inside and w >= 0 and h >= 0):
+            yield f"its {name} {box} lies outside the image of {width}x{height}"
+    for x, y in mask.point_coords_xy:
+        if not (-_SLACK <= x <= width + _SLACK and -_SLACK <= y <= height + _SLACK):
+            yield f"its point ({x}, {y}) lies outside the image of {width}x{height}"

@@ -1,5 +1,6 @@
 """A shard's stats file: written last, it marks the shard complete and vouches for its files."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,8 @@ from sa_engine.dataset.folder.base import Folder
 from sa_engine.dataset.folder.sealed import seal, unseal
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.errors import DamagedError
+
+_STATS = re.compile(r"^sa_(\d{6}|[1-9]\d{6,})_stats\.json$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def read_stats(folder: Folder, shard_index: int) -> ShardStats | None:
             FileSum(files[each]["bytes"], files[each]["sha256"])
             for each in (tar_name(shard_index), parquet_name(shard_index))
         )
-        return ShardStats(
+        stats = ShardStats(
             shard_index=content["shard_index"],
             first_image_id=content["first_image_id"],
             num_images=content["num_images"],
@@ -107,11 +110,18 @@ def read_stats(folder: Folder, shard_index: int) -> ShardStats | None:
             tar=tar,
             parquet=parquet,
         )
+        if content["num_ok"] != stats.num_ok:
+            raise DamagedError(
+                f"{folder.url}/{name} says {content['num_ok']} images went through, its other "
+                f"counts say {stats.num_ok}"
+            )
+        return stats
     except (KeyError, TypeError) as error:
         raise DamagedError(f"{folder.url}/{name} lacks {error}") from error
 
 
 def complete_shards(folder: Folder, manifest: Manifest) -> list[int]:
     """Indices of the shards that are complete, in order."""
-    present = set(folder.names())
-    return [index for index in range(manifest.num_shards) if stats_name(index) in present]
+    found = (_STATS.match(name) for name in folder.names())
+    indices = sorted(int(match[1]) for match in found if match is not None)
+    return [index for index in indices if index < manifest.num_shards]

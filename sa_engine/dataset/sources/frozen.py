@@ -54,7 +54,7 @@ def freeze(
     begins: positions, from 1, at which a new shard begins because the list has grown there.
     """
     listing = SourceList.of(sources)
-    temporary = folder.scratch / f"{INPUTS_NAME}.{os.getpid()}.tmp"
+    temporary = folder.scratch / f"{INPUTS_NAME}.{os.urandom(8).hex()}.tmp"
     schema = _SCHEMA.with_metadata({_ROOT_KEY: listing.root})
     try:
         with explain_write(temporary):

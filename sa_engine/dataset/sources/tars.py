@@ -16,6 +16,9 @@ TAR = b".tar"
 MARK = b"!"
 """Between an archive's name and its member's."""
 
+MOST_SPARSE_BYTES = 64 << 20
+"""Largest sparse member that is read: holes cost nothing in the archive, and no image has many."""
+
 PACKED_TARS = (b".tar.gz", b".tgz", b".tar.bz2", b".tar.xz", b".tar.zst", b".zip")
 
 
@@ -52,8 +55,9 @@ def read_member(file: BinaryIO, archive: bytes, member: bytes, max_bytes: int) -
         with tarfile.open(fileobj=file, mode="r:") as opened:
             for info in opened:
                 if inside(os.fsencode(info.name)) == member and info.isreg():
-                    if info.size > max_bytes:
-                        raise OSError(errno.EFBIG, f"has {info.size} bytes, limit {max_bytes}")
+                    limit = min(max_bytes, MOST_SPARSE_BYTES) if info.issparse() else max_bytes
+                    if info.size > limit:
+                        raise OSError(errno.EFBIG, f"has {info.size} bytes, limit {limit}")
                     content = opened.extractfile(info)
                     return content.read() if content is not None else b""
     except tarfile.TarError as error:

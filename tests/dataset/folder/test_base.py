@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sa_engine.dataset.folder import base
 from sa_engine.dataset.folder.base import (
     LocalFolder,
     explain_write,
@@ -99,3 +100,29 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 def test_digest() -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sha256_of(io.BytesIO(b"")) == empty
+
+
+def test_a_scratch_folder_that_is_cleared_meanwhile_costs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another process that has just completed the same dataset."""
+    folder = LocalFolder(tmp_path)
+    real, cleared = base.write_synced, []
+
+    def cleared_once(path: Path, data: bytes) -> None:
+        real(path, data)
+        if len(cleared) < 2:
+            cleared.append(folder.drop_scratch())
+
+    monkeypatch.setattr(base, "write_synced", cleared_once)
+    folder.write("report.json", b"{}")
+    assert cleared == [True, True] and folder.read("report.json") == b"{}"
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / ".work").mkdir()
+    assert LocalFolder(tmp_path).odd() == {"folder": "a folder", "link": "a link"}
+    assert LocalFolder(tmp_path).size("folder") is None

@@ -1,5 +1,6 @@
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -281,3 +282,20 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert other_files(bytes(tmp_path)) == {".mp4": 2, ".pdf": 1, "without a suffix": 1}
+
+
+def test_a_sparse_member_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    """Some kilobytes of archive, which become as much as a header says."""
+    for name, size in (("small.png", 1 << 16), ("large.png", 3 << 30)):
+        with (tmp_path / name).open("wb") as file:
+            file.write(b"\x89PNG")
+            file.truncate(size)
+    tar = tmp_path / "sparse.tar"
+    names = ["large.png", "small.png"]
+    subprocess.run(["tar", "-cSf", tar, "-C", tmp_path, *names], check=True)
+    assert tar.stat().st_size < 1 << 16
+    large, small = list_sources(tar)
+    assert len(read_source_bytes(small)) == 1 << 16
+    with pytest.raises(ImageError, match="has 3221225472 bytes, limit 67108864") as caught:
+        read_source_bytes(large, max_bytes=4 << 30)
+    assert caught.value.reason == "too-large"

@@ -131,3 +131,22 @@ def test_long_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
     errors = [load(Source(str(path), path.name), reading).error for path in (zeros, signed)]
     assert errors[0] == "not-an-image: it begins like no image format that is read"
     assert str(errors[1]).startswith("too-large: signed.png: has 75108865 bytes, limit 75108864")
+
+
+def test_a_store_that_is_gone_ends_the_run_and_costs_no_image(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begin("outage")
+    real, outage = listing.read_source_bytes, [True]
+
+    def read(source: listing.Source, *, max_bytes: int) -> bytes:
+        if outage and source.name >= "photo 06":
+            raise DatasetError("cannot reach the store of s3://bucket/x: run it again")
+        return real(source, max_bytes=max_bytes)
+
+    monkeypatch.setattr(one_image, "read_source_bytes", read)
+    with pytest.raises(DatasetError, match="cannot reach the store"):
+        run_here(folder, Bright(), reading=Reading())
+    outage.clear()
+    summary = run_here(folder, Bright(), reading=Reading())
+    assert summary.num_failed == {} and summary.num_images == 12 and summary.num_new < 12

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sa_engine.dataset.folder.base import LocalFolder
+from sa_engine.dataset.folder.sealed import unseal
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageStatus, Stage
 from sa_engine.dataset.verify import verify
@@ -65,7 +66,8 @@ def test_a_coco_file_becomes_a_dataset(tmp_path: Path, coco: Path) -> None:
     assert [mask.iscrowd for mask in with_masks.annotations] == [False, False, True]
     assert without.annotations == ()
     assert with_masks.attributes["license"] == 1
-    assert summary.report == json.loads((tmp_path / "out" / "import-report.json").read_bytes())
+    written = (tmp_path / "out" / "import-report.json").read_bytes()
+    assert summary.report == unseal(written, name="the report")
     assert summary.report == {
         "format": "coco",
         "images": {
@@ -160,7 +162,7 @@ def test_other_annotations_do_not_continue_a_dataset(tmp_path: Path, coco: Path)
     imported(coco, tmp_path / "out")
     test_coco.write(tmp_path, {**test_coco.SAMPLE, "annotations": []})
 
-    with pytest.raises(UsageError, match="was made with --annotations"):
+    with pytest.raises(UsageError, match="the annotations have changed"):
         imported(coco, tmp_path / "out")
 
 
@@ -353,3 +355,46 @@ def test_an_edit_of_the_same_size_is_another_source(tmp_path: Path) -> None:
     assert path.stat().st_size == len(text.encode())
     with pytest.raises(UsageError, match="annotations"):
         imported(folder, tmp_path / "out")
+
+
+def test_annotations_that_were_edited_without_a_change_of_size_are_others(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    for name in ("a", "b"):
+        save_picture(folder / f"{name}.png")
+        shape = {"label": "cat", "points": [[1, 1], [5, 1], [5, 4]], "shape_type": "polygon"}
+        content = {"shapes": [shape], "imagePath": f"{name}.png", "imageData": None}
+        content |= {"imageHeight": 6, "imageWidth": 8, "version": "5.5.0", "flags": {}}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    run = ImportRun(annotations=folder, out=tmp_path / "out")
+    before = run_import(run).report
+    assert run_import(run).report == before
+    for name, there, here in (("b.json", b'"cat"', b'"dog"'), ("a.png", None, None)):
+        path = folder / name
+        data = path.read_bytes()
+        if there is None:
+            pixels = np.array(Image.open(path))
+            Image.fromarray(pixels ^ 1).save(path)
+        else:
+            path.write_bytes(data.replace(there, here))
+        assert path.read_bytes() != data
+        with pytest.raises(UsageError, match="the annotations have changed"):
+            run_import(run)
+        path.write_bytes(data)
+    assert run_import(run).report == before
+
+
+def test_verify_reads_the_report(tmp_path: Path, coco: Path) -> None:
+    out = tmp_path / "out"
+    imported(coco, out)
+    assert verify(out) == []
+    path = out / "import-report.json"
+    data = path.read_bytes()
+    for place in range(0, len(data), max(1, len(data) // 40)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        (problem,) = verify(out, deep=False)
+        assert (problem.file, problem.kind) == ("import-report.json", "checksum")
+    path.unlink()
+    (problem,) = verify(out, deep=False)
+    assert problem.kind == "missing" and "writes it again" in problem.message
+    imported(coco, out)
+    assert path.read_bytes() == data and verify(out) == []
