@@ -82,9 +82,15 @@ def start_of(options: TrainOptions) -> Path | None:
 
 
 def retrain(
-    options: TrainOptions, *, report: Callable[[StepReport], None] = lambda _: None
+    options: TrainOptions,
+    *,
+    report: Callable[[StepReport], None] = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> ModelCard:
-    """Train, alone or as one of the processes that `torchrun` started; report on the main one."""
+    """Train, alone or as one of the processes that `torchrun` started; report on the main one.
+
+    on_step: called after each step with the steps done.
+    """
     recipe = build_recipe(options)
     if not options.data and recipe.synthetic < 1:
         raise UsageError("no --data; give a dataset, or --synthetic 1 to train on scenes alone")
@@ -103,4 +109,6 @@ def retrain(
             world=world,
             tensorboard=options.tensorboard,
         )
-        return train_sam(request, report=report if world.is_main else lambda _: None)
+        return train_sam(
+            request, report=report if world.is_main else lambda _: None, on_step=on_step
+        )

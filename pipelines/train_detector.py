@@ -46,9 +46,14 @@ class DetectorOptions:
 
 
 def retrain_detector(
-    options: DetectorOptions, *, report: Callable[[DetectorReport], None] = lambda _: None
+    options: DetectorOptions,
+    *,
+    report: Callable[[DetectorReport], None] = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> DetectorCard:
     """Train a detector, or go on where an earlier run stopped, and write its file with its card.
+
+    on_step: called after each step with the steps done.
 
     Raises UsageError for options or data that cannot work, TrainingError if training cannot go on.
     """
@@ -71,7 +76,9 @@ def retrain_detector(
             world=world,
             tensorboard=options.tensorboard,
         )
-        return train_detector(request, report=report if world.is_main else lambda _: None)
+        return train_detector(
+            request, report=report if world.is_main else lambda _: None, on_step=on_step
+        )
 
 
 def build_config(options: DetectorOptions) -> DetectorTrainConfig:

@@ -158,8 +158,9 @@ class StepBar(Generic[R]):
     def step(self, done: int) -> None:
         """So many steps are done."""
         if self._last < 0:
-            # Steps of an earlier, stopped run do not count towards the rate.
-            self._meter.begin(self._steps, done - 1)
+            # Steps of an earlier, stopped run do not count towards the rate, nor does the first,
+            # which takes longer than the others.
+            self._meter.begin(self._steps, done)
         if done > self._last:
             self._last = done
             self._meter.to(done, self._steps, note=self._note)

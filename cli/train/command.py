@@ -159,7 +159,7 @@ def sam(
         lambda r: f"loss {r.loss:.3f}, IoU {r.first_own_iou:.3f} own {r.first_best_iou:.3f} best",
         horizon=lambda r: r.horizon,
     )
-    card = retrain(request, report=bar.report)
+    card = retrain(request, report=bar.report, on_step=bar.step)
     note = "" if bar.has_begun else "finished before and left as it is; "
     console().say(
         f"{request.out}: {note}{card.variant} at {card.image_size} px, "

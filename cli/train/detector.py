@@ -97,7 +97,7 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
         lambda r: f"loss {r.loss:.3f}, box IoU {r.box_iou:.3f}",
         horizon=lambda r: r.horizon,
     )
-    card = retrain_detector(request, report=bar.report)
+    card = retrain_detector(request, report=bar.report, on_step=bar.step)
     note = "" if bar.has_begun else "finished before and left as it is; "
     console().say(
         f"{request.out}: {note}a detector for {card.model} ({card.variant} at "

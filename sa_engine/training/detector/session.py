@@ -83,7 +83,10 @@ class DetectorData:
 
 
 def train_detector(
-    request: DetectorRequest, *, report: Callable[[DetectorReport], None] = lambda _: None
+    request: DetectorRequest,
+    *,
+    report: Callable[[DetectorReport], None] = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> DetectorCard:
     """Train, or go on with a run that was stopped, and write the detector with its card.
 
@@ -96,10 +99,14 @@ def train_detector(
     """
     check_model_file(request.out, request.run_folder / STATE_NAME)
     with only_run(request.run_folder, is_main=request.world.is_main):
-        return _train(request, report)
+        return _train(request, report, on_step)
 
 
-def _train(request: DetectorRequest, report: Callable[[DetectorReport], None]) -> DetectorCard:
+def _train(
+    request: DetectorRequest,
+    report: Callable[[DetectorReport], None],
+    on_step: Callable[[int], None],
+) -> DetectorCard:
     config = request.config
     digest = encoder_digest(request.sam)
     torch.manual_seed(config.seed)
@@ -133,7 +140,7 @@ def _train(request: DetectorRequest, report: Callable[[DetectorReport], None]) -
         if data.bank is not None:
             data.bank.remove()
         return read_detector_card(request.out)
-    trainer.run(report=report, tensorboard=request.tensorboard)
+    trainer.run(report=report, on_step=on_step, tensorboard=request.tensorboard)
     recent = last_reports(request.run_folder, DetectorReport)
     card = DetectorCard(
         name=request.name or request.out.stem,

@@ -90,6 +90,7 @@ class DetectorTrainer:
         *,
         report: Callable[[DetectorReport], None] = lambda _: None,
         on_checkpoint: Callable[["DetectorTrainer"], None] = lambda _: None,
+        on_step: Callable[[int], None] = lambda _: None,
         report_every: int = 10,
         checkpoint_seconds: float = 120.0,
         tensorboard: bool = False,
@@ -97,6 +98,7 @@ class DetectorTrainer:
         """Train to the last step, or for as long as the config lets it.
 
         report: called on the main process every `report_every` steps and at the last.
+        on_step: called on the main process after each step, with the steps done.
         on_checkpoint: called on the main process after each state written.
         Raises TrainingError when the loss is not finite; the last good state stays on disk.
         """
@@ -137,6 +139,8 @@ class DetectorTrainer:
             self._optimizer.zero_grad(set_to_none=True)
             self._average.update(self.detector, self.step)
             self.step += 1
+            if self._world.is_main:
+                on_step(self.step)
             self._clock.read()
             objects = sum(len(s.boxes_G4) for s in samples) / len(samples)
             figures = [found.loss.detach(), found.score_loss, found.box_loss, found.box_iou]

@@ -78,7 +78,10 @@ class TrainingData:
 
 
 def train_sam(
-    request: TrainRequest, *, report: Callable[[StepReport], None] = lambda _: None
+    request: TrainRequest,
+    *,
+    report: Callable[[StepReport], None] = lambda _: None,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> ModelCard:
     """Train, or go on with a run that was stopped, and write the weights file with its card.
 
@@ -91,10 +94,14 @@ def train_sam(
     """
     check_model_file(request.out, RunPaths(folder=request.run_folder).state)
     with only_run(request.run_folder, is_main=request.world.is_main):
-        return _train(request, report)
+        return _train(request, report, on_step)
 
 
-def _train(request: TrainRequest, report: Callable[[StepReport], None]) -> ModelCard:
+def _train(
+    request: TrainRequest,
+    report: Callable[[StepReport], None],
+    on_step: Callable[[int], None],
+) -> ModelCard:
     config = request.recipe.train
     paths = RunPaths(folder=request.run_folder)
     data = open_data(request)
@@ -113,7 +120,7 @@ def _train(request: TrainRequest, report: Callable[[StepReport], None]) -> Model
     )
     if trainer.is_finished and request.out.exists():
         return read_card(request.out)
-    trainer.run(report=report, tensorboard=request.tensorboard)
+    trainer.run(report=report, on_step=on_step, tensorboard=request.tensorboard)
     card = _card(request, data, last_reports(request.run_folder, StepReport))
     if request.world.is_main:
         final = build_sam(config.variant, config.image_size)

@@ -179,6 +179,7 @@ class Trainer:
         self,
         *,
         report: Callable[[StepReport], None] = lambda _: None,
+        on_step: Callable[[int], None] = lambda _: None,
         on_checkpoint: Callable[["Trainer"], None] = lambda _: None,
         report_every: int = 10,
         checkpoint_seconds: float = 120.0,
@@ -187,6 +188,7 @@ class Trainer:
         """Train to the last step, or for as long as the config lets it.
 
         report: called on the main process every `report_every` steps and at the last.
+        on_step: called on the main process after each step, with the steps done.
         on_checkpoint: called on the main process after each state written.
         tensorboard: write event files, too; needs the extra "train".
         Raises TrainingError when the loss is not finite; the last good state stays on disk.
@@ -218,6 +220,8 @@ class Trainer:
             self._check(before)
             before = made
             reports.add(made)
+            if self._world.is_main:
+                on_step(self._step)
             self._clock.read()
             done = self.is_finished
             saves = done or time.monotonic() - last_save >= checkpoint_seconds

@@ -48,9 +48,10 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_writes_weights_with_their_card(tmp_path: Path, scenes: Path, more: Path):
     out = tmp_path / "small.safetensors"
-    reports = []
+    reports, steps = [], []
     request = TrainRequest(data=[scenes, more], out=out, recipe=tiny())
-    card = train_sam(request, report=reports.append)
+    card = train_sam(request, report=reports.append, on_step=steps.append)
+    assert steps == [1, 2]
     assert read_card(out) == card
     assert (card.name, card.variant, card.image_size) == ("small", "vit_t", 32)
     assert card.data[0].startswith("scenes: 4 images, ")
