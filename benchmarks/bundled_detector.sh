@@ -12,7 +12,7 @@ set -eu
 
 WORK=${1:-out/bundled-model}
 ENGINE=${ENGINE:-sa-engine}
-NAME=${NAME:-vit_t}
+NAME=${NAME:-lite2}
 WEIGHTS=sa_engine/model/weights/$NAME-detector.safetensors
 # A run belongs to one model: its folder is named after the model's content.
 MODEL=$(sha256sum "sa_engine/model/weights/$NAME.safetensors" | cut -c1-12)

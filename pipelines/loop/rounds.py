@@ -36,6 +36,7 @@ from sa_engine.pipelines.loop.parts import (
 )
 from sa_engine.pipelines.loop.records import write_round, write_state
 from sa_engine.pipelines.loop.references import check_references
+from sa_engine.pipelines.loop.registry import read_registry
 from sa_engine.pipelines.loop.state import LoopProgress, LoopState, RoundState
 from sa_engine.pipelines.loop.steps import file_digest
 from sa_engine.pipelines.loop.train import ModelMaker
@@ -55,6 +56,7 @@ def run_loop(config: LoopConfig, *, watcher: Watcher | None = None) -> LoopState
     except OSError as error:
         raise UsageError(f"cannot make {config.out}: {error.strerror}: give another out") from error
     _refuse_foreign(config.out)
+    _refuse_another_start(config)
     with _alone(config.out):
         walk = _Walk(config, watcher=watcher or Watcher(), perform=True)
         return walk.run()
@@ -68,6 +70,31 @@ def _refuse_foreign(out: Path) -> None:
             f"{out} is not empty and not a loop's folder (it holds {min(held)!r}): "
             "choose a new or empty folder for --out"
         )
+
+
+def _refuse_another_start(config: LoopConfig) -> None:
+    """UsageError if the loop began with a bundled model that the engine has no longer.
+
+    Without it all of the loop would be made again, from another model.
+    """
+    if config.checkpoint is not None:
+        return
+    models = read_registry(config.out).models
+    began = {digest: each for digest, each in models.items() if each.get("round") == START}
+    lost = {
+        digest: Path(each["path"])
+        for digest, each in began.items()
+        if each.get("kind") == "model" and not (config.out / each["path"]).exists()
+    }
+    first = config.first_model
+    if not lost or file_digest(first) in began:
+        return
+    digest, path = lost.popitem()
+    raise UsageError(
+        f"{config.out} began with the bundled model {path.stem} (sha256 {digest[:12]}), which this "
+        f"engine has no longer; give that file as checkpoint, or another out to begin with "
+        f"{first.stem}"
+    )
 
 
 def look_at_loop(config: LoopConfig) -> LoopState:

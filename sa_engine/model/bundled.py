@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from sa_engine.model.card import CARD_KEY, ModelCard
 
-DEFAULT_MODEL = "vit_t"
+DEFAULT_MODEL = "lite2"
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 DETECTOR_ENDING = "-detector.safetensors"
 """Of the file beside a model's, in which its box detector is."""

@@ -12,6 +12,7 @@ from sa_engine.cli import main as cli
 from sa_engine.cli.main import group, main
 from sa_engine.cli.shared.command import CommandGroup, GroupedCommand
 from sa_engine.errors import ExitStatus
+from sa_engine.model.bundled import DEFAULT_MODEL, bundled_card
 from tests.cli.conftest import environment
 
 LIGHT = ("auto", "semi", "import", "export", "show", "status", "verify", "merge", "split", "loop")
@@ -38,7 +39,9 @@ def test_required_options_come_first_and_defaults_are_those_that_work(
     group.main(["auto", "--help"], standalone_mode=False)
     text = " ".join(capsys.readouterr().out.split())
     assert text.index("--out") < text.index("--preset") < text.index("--quiet")
-    assert "[default: the model's own: 0.44 for" in text
+    card = bundled_card()
+    assert card is not None
+    assert f"[default: the model's own: {card.pred_iou_thresh:g} for {DEFAULT_MODEL}" in text
     assert "None" not in text and "(see" not in text
 
 

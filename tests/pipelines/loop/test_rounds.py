@@ -260,3 +260,15 @@ def test_a_folder_of_other_things_is_left_alone(
     with pytest.raises(UsageError, match=r"not a loop's folder \(it holds 'index.html'\)"):
         run_loop(config)
     assert (config.out / "index.html").read_text() == "mine"
+
+
+def test_a_bundled_start_that_is_gone_is_named(
+    config_of: Callable[[str], LoopConfig], done: tuple[Path, LoopState, list[str]], tmp_path: Path
+) -> None:
+    config = replace(config_of(done[0].read_text()), checkpoint=None)
+    registry = read_registry(tmp_path / "out")
+    (digest,) = [each for each, entry in registry.models.items() if entry["round"] == "start"]
+    registry.models[digest]["path"] = "/gone/weights/vit_t.safetensors"
+    registry.save(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"began with the bundled model vit_t \(sha256 .* give"):
+        run_loop(config)
