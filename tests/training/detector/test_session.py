@@ -174,6 +174,7 @@ def test_a_run_with_other_options_is_refused(sam: Sam, scenes: Path, tmp_path: P
     request = DetectorRequest(sam=sam, model_name="s", data=[scenes], out=out, config=config())
     train_detector(request)
     assert sorted(p.name for p in (tmp_path / "d.safetensors.run").iterdir()) == [
+        "lock",
         "metrics.jsonl",
         "state.pt",
     ]
