@@ -14,8 +14,13 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageFile
 
-from sa_engine.dataset.images.integrity import check_jpeg, check_jpeg2000, check_png
-from sa_engine.dataset.images.tiff import refusal
+from sa_engine.dataset.images.integrity import (
+    check_deflated,
+    check_jpeg,
+    check_jpeg2000,
+    check_png,
+)
+from sa_engine.dataset.images.tiff import deflated_pieces, refusal
 from sa_engine.errors import ImageError
 
 EXTENSIONS = {
@@ -137,6 +142,8 @@ def check_stream(image: ImageFile.ImageFile, data: bytes) -> str | None:
             check_png(data)
         case "JPEG2000":
             check_jpeg2000(data)
+        case "TIFF":
+            check_deflated(deflated_pieces(image, data))
     return None
 
 

@@ -9,7 +9,7 @@ of the grid has a part in the file.
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import simplejpeg
 
@@ -22,6 +22,7 @@ MOST_SCANNED = 2_000_000_000
 """Pixels times scans of a JPEG of more scans: some ten seconds of decoding."""
 
 _PNG_HEAD = 8
+_AT_ONCE = 1 << 20
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _MISSING = re.compile(r"premature end", re.IGNORECASE)
 _BROKEN = re.compile(r"bad huffman code|found marker|bad progression|corrupt .* bad", re.IGNORECASE)
@@ -42,6 +43,23 @@ def check_png(data: bytes) -> None:
         if kind == b"IEND":
             return
         place = end + 4
+
+
+def check_deflated(pieces: Iterable[memoryview]) -> None:
+    """ImageError for a piece that zlib compressed and whose checksum is not its content's.
+
+    Nothing is kept, so that a piece that unfolds to gigabytes costs time alone.
+    """
+    for number, piece in enumerate(pieces):
+        stream, left = zlib.decompressobj(), bytes(piece)
+        try:
+            while left and not stream.eof:
+                stream.decompress(left, _AT_ONCE)
+                left = stream.unconsumed_tail
+        except zlib.error as error:
+            raise ImageError("damaged", f"piece {number} of its pixels: {error}") from error
+        if not stream.eof:
+            raise ImageError("truncated", f"piece {number} of its pixels ends too early")
 
 
 def check_jpeg(data: bytes, num_pixels: int) -> str | None:

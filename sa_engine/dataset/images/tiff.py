@@ -8,6 +8,7 @@ own.
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from sa_engine.errors import ImageError
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _KINDS = {_UNSIGNED: "unsigned integers", _SIGNED: "signed integers", _FLOAT: "floats"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_PLAIN = 1
+_PLAIN, _DEFLATED = 1, (8, 32946)
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES = 273, 274, 277, 278, 279
@@ -113,6 +114,19 @@ def read_tiff(image: Any, data: bytes) -> NDArray[Any] | None:
     raise _unsupported(layout)
 
 
+def deflated_pieces(image: Any, data: bytes) -> Iterator[memoryview]:
+    """The strips or tiles of a TIFF that is compressed with zlib; none of others.
+
+    image: the file as Pillow recognised it, before `load`.
+    """
+    directory, view = image.tag_v2, memoryview(data)
+    if directory.get(_COMPRESSION, _PLAIN) not in _DEFLATED:
+        return
+    for offsets, sizes in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+        for offset, size in zip(directory.get(offsets, ()), directory.get(sizes, ()), strict=False):
+            yield view[offset : offset + size]
+
+
 def is_negative(image: Any) -> bool:
     """Whether 0 is white where Pillow passes it over: in grey of 16 bits."""
     layout = layout_of(image.tag_v2)
@@ -129,7 +143,9 @@ def _by_opencv(data: bytes, layout: Layout) -> NDArray[Any]:
     plain = _as_if_upright(data)
     values = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     deep = (np.uint16, np.int16, np.int32, np.float32)
-    if values is None or values.dtype not in deep:
+    if values is None:
+        raise ImageError("unreadable", f"the pixels of a TIFF ({layout}) are cut or damaged")
+    if values.dtype not in deep:
         raise _unsupported(layout)
     return values[:, :, 2::-1] if values.ndim == 3 else values
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from sa_engine.dataset.images.integrity import check_png
 from sa_engine.errors import AnnotationError
 
 MAX_PIXELS = 200_000_000
@@ -76,6 +77,7 @@ def _opened(data: bytes, max_pixels: int, *, whole: bool = True) -> Iterator[Ima
             raise AnnotationError(f"{width}x{height} pixels, limit {max_pixels} in all")
         try:
             if whole:
+                check_png(data)
                 image.load()
         except Exception as error:
             raise AnnotationError(f"it is not a whole PNG: {error}") from error

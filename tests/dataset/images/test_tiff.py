@@ -96,3 +96,23 @@ def test_other_layouts_are_named(kind: str, channels: int, named: str) -> None:
         read_rgb(tiff(values, photometric="rgb" if channels > 2 else "minisblack"))
     assert error.value.reason == "unsupported"
     assert named in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_damaged_pieces_are_found_by_their_checksums(kind: type, planar: str) -> None:
+    values = EIGHT.astype(kind)
+    data = tiff(
+        values if planar == "contig" else planes(values),
+        photometric="rgb", planarconfig=planar, compression="deflate", rowsperstrip=8,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_rgb(data), EIGHT)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    for offset, size in spans:
+        damaged = bytearray(data)
+        damaged[offset + size // 2] ^= 4
+        with pytest.raises(ImageError) as error:
+            read_rgb(bytes(damaged))
+        assert error.value.reason in ("damaged", "truncated")

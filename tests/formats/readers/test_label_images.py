@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sa_engine.errors import AnnotationError
+from sa_engine.formats.codecs import png
 from sa_engine.formats.detect import detect_format
 from sa_engine.formats.readers.label_images import LabelImageSource
 from sa_engine.formats.readers.voc import DavisSource, VocSource
@@ -178,3 +179,18 @@ def test_folders_of_another_form(tmp_path: Path) -> None:
         DavisSource(tmp_path)
     with pytest.raises(AnnotationError, match=r"no \.png files"):
         LabelImageSource(tmp_path)
+
+
+def test_a_flipped_bit_is_no_map(tmp_path: Path) -> None:
+    """Pillow does not compare the checksums of a PNG's pixels."""
+    values = np.random.default_rng(0).integers(0, 3, (40, 40), dtype=np.uint8)
+    path = tmp_path / "masks" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(values).save(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"IDAT") + 60
+    for bit in range(8):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << bit
+        with pytest.raises(AnnotationError, match="not a whole PNG"):
+            png.read(bytes(damaged))

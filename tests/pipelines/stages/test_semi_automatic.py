@@ -34,6 +34,7 @@ from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
 from sa_engine.model.weights import bundled_model
 from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.run.one_image import Reading, load
 from sa_engine.pipelines.run.worker import Annotated
 from sa_engine.pipelines.stages.existing_masks import ExistingMasks
 from sa_engine.pipelines.stages.semi_automatic import (
@@ -195,7 +196,8 @@ def test_existing_masks_are_found_by_content_then_by_name(
         data = (photographs / f"photo {number}.png").read_bytes()
         (renamed / f"other {number}.png").write_bytes(data)
     for source, count in zip(list_sources(renamed), counts, strict=True):
-        image = read_image(Path(source.uri).read_bytes())
+        image = load(source, Reading()).image
+        assert image is not None
         assert len(existing.of(source, image)) == count
     # Smaller, with the same name: its masks come along; of another shape: another picture.
     small, cut = tmp_path / "small", tmp_path / "cut"
