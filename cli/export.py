@@ -10,6 +10,7 @@ from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.cli.shared.reasons import say_reasons
 from sa_engine.dataset.records import Stage
+from sa_engine.formats.reasons import Lossy
 from sa_engine.formats.writers.base_writer import Filter
 from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 
@@ -96,7 +97,12 @@ def command(
         line += f", {summary.num_left_out} left out by the filters"
     console().say(line)
     losses = summary.losses.to_json()
-    say_reasons("not held by the format", "loss", losses, plural="losses")
+    lost = {reason: entry for reason, entry in losses.items() if reason != Lossy.CATEGORY_ADDED}
+    say_reasons("not held by the format", "loss", lost, plural="losses")
+    if Lossy.CATEGORY_ADDED in losses:
+        unnamed = losses[Lossy.CATEGORY_ADDED]["count"]
+        said = count(unnamed, "mask or box has", "masks or boxes have")
+        console().say(f"{said} no category and got the name 'object', as the format wants one")
     console().result(
         {
             "out": str(out),
