@@ -213,22 +213,29 @@ def _claim(
     descriptor = _make(folder, shard_index, number + 1)
     if descriptor is None:
         return None
-    shared = None
-    if folder.shared is not None:
-        # Alone on this machine; now among the others.
-        shared = _claim_shared(folder, folder.shared, shard_index, stale_s, beat_s)
-        if shared is None:
-            _path(folder, shard_index, number + 1).unlink(missing_ok=True)
+    shared, is_alone = None, folder.shared is None
+    try:
+        if folder.shared is not None:
+            # Alone on this machine; now among the others.
+            shared = _claim_shared(folder, folder.shared, shard_index, stale_s, beat_s)
+            is_alone = shared is not None
+    finally:
+        if not is_alone:
             os.close(descriptor)
-            return None
-    lease = Lease(folder, shard_index, number + 1, descriptor, beat_s, shared)
-    # The shard may have been completed, and its claims removed, since they were listed.
-    complete = folder.size(stats_name(shard_index)) is not None
-    overtaken = max(_numbers(folder, shard_index), default=0) != number + 1
-    if overtaken or (complete and not redo):
-        lease.release()
+            _path(folder, shard_index, number + 1).unlink(missing_ok=True)
+    if not is_alone:
         return None
-    return lease
+    lease = Lease(folder, shard_index, number + 1, descriptor, beat_s, shared)
+    is_wanted = False
+    try:
+        # The shard may have been completed, and its claims removed, since they were listed.
+        complete = folder.size(stats_name(shard_index)) is not None
+        overtaken = max(_numbers(folder, shard_index), default=0) != number + 1
+        is_wanted = not overtaken and (redo or not complete)
+    finally:
+        if not is_wanted:
+            lease.release()
+    return lease if is_wanted else None
 
 
 def holders(root: str | os.PathLike[str], *, stale_s: float = STALE_S) -> list[Holder]:
@@ -297,7 +304,8 @@ def _make(folder: Folder, shard_index: int, number: int) -> int | None:
     finally:
         if not made:
             os.close(descriptor)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _make_without_links(path: Path) -> int | None:

@@ -1,5 +1,6 @@
 """Damaged shards end with the bytes that they had, or stay as they are with a reason."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from sa_engine.dataset.manifest import read_manifest
 from sa_engine.dataset.shards.workspace import find_workspaces
 from sa_engine.dataset.shards.writer import discard_shard
 from sa_engine.dataset.verify import damaged_shards, verify
-from sa_engine.errors import InterruptedRun, UsageError
+from sa_engine.errors import DatasetError, InterruptedRun, UsageError
 from sa_engine.pipelines.run.one_image import Annotator, Reading
 from sa_engine.pipelines.run.repair import (
     Repair,
@@ -365,3 +366,45 @@ def test_a_merged_dataset_says_what_makes_it_again(whole: LocalFolder, tmp_path:
 def test_a_shard_that_was_discarded_is_not_made_by_a_repair(whole: LocalFolder) -> None:
     discard_shard(whole.path, 1)
     assert isinstance(repair(whole)[0], Unrepaired)
+
+
+WRITES = ("fsync", "ftruncate", "link", "mkdir", "pwrite", "rename", "replace", "unlink", "utime")
+
+
+@pytest.mark.parametrize("names", [(TAR,), (STATS, ROWS)])
+def test_a_repair_under_write_errors_ends_whole_or_can_be_given_again(
+    whole: LocalFolder, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    before = files(whole)
+    count = failing = 0
+    is_counting = False
+
+    def counted(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal count
+            count += is_counting
+            if is_counting and count == failing:
+                raise OSError(28, "No space left on device")
+            return real(*arguments, **options)
+
+        return call
+
+    for name in WRITES:
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    while count >= failing:
+        count, failing = 0, failing + 1
+        whole.drop_scratch()
+        for name in names:
+            (lose if name == STATS else flip)(whole, name, 0.2)
+        is_counting = True
+        try:
+            repair(whole)
+        except DatasetError as error:
+            assert "No space left" in str(error)
+        is_counting = False
+        # Whatever it left, it is no other shard's damage, and goes once there is room.
+        assert {each.shard_index for each in verify(whole.path)} <= {1}
+        if verify(whole.path):
+            assert isinstance(repair(whole)[0], Repaired)
+        assert but_for_seconds(files(whole)) == but_for_seconds(before)
+    assert failing > 20
