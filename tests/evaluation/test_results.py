@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sa_engine.errors import UsageError
+from sa_engine.errors import OutputError, UsageError
 from sa_engine.evaluation.results import read_rows, write_rows
 
 
@@ -35,5 +35,5 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is not a table of rows: give a Parquet file"):
             read_rows(path, Row)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         write_rows(tmp_path / "file" / "rows.csv", ROWS)
