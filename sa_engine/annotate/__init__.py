@@ -1,1 +1,1 @@
-"""The browser tool: people's masks, verdicts and ratings, kept in a folder of their own (WORK)."""
+"""The browser tool: people's masks and verdicts, kept in a folder of their own (WORK)."""

@@ -41,8 +41,3 @@ class Ledger:
         """Note that images opened from now on have another model."""
         said = {"name": model.path.stem, "sha256": model.sha256, "path": str(model.path)}
         await self.keep(EventKind.MODEL, "", None, said)
-
-    async def keep_rating(self, annotator: str, said: Mapping[str, Any]) -> None:
-        """Keep a rating; sent twice it counts once."""
-        if said["id"] not in self.answers.seen:
-            await self.keep(EventKind.RATED, annotator, None, said)

@@ -53,11 +53,10 @@ function layOut(app) {
   }).observe(stage);
 }
 
-/** Which of the screens is seen: "image", "overview", "rate" or "none". */
+/** Which of the screens is seen: "image", "overview" or "none". */
 function showScreen(app, name) {
   app.state.screen = name;
   byId("overview").hidden = name !== "overview";
-  byId("rating").hidden = name !== "rate";
   byId("overview-button").textContent = name === "overview" ? TEXTS.back : TEXTS.overview;
   app.redraw(true);
 }
@@ -250,12 +249,6 @@ async function start() {
   keepAlive(app);
   app.redraw(true);
   await showStart(app);
-  if (session.mode === "rate") {
-    const { startRating } = await import("./ui/rating.js");
-    showScreen(app, "rate");
-    await startRating(app);
-    return;
-  }
   if (location.hash === "#overview") app.showOverview();
   // What an earlier page left goes first: the server must know it before it gives an image.
   await app.outbox.emptied();

@@ -22,7 +22,6 @@ class EventKind(StrEnum):
     STATE = "state"
     FAILED = "failed"
     MODEL = "model"
-    RATED = "rated"
     LATE = "late"
 
 
@@ -108,12 +107,11 @@ class ImageWork:
 class PeopleAnswers:
     """All of a WORK's answers so far.
 
-    images: by id, from the first event of each. ratings: of jobs, the latest by (job, rater).
+    images: by id, from the first event of each.
     seen: ids that clients gave their events. num_events: counts `n`.
     """
 
     images: dict[int, ImageWork] = field(default_factory=dict)
-    ratings: dict[tuple[str, str], JournalEvent] = field(default_factory=dict)
     models: list[JournalEvent] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     num_events: int = 0
@@ -135,8 +133,6 @@ class PeopleAnswers:
         kind = event["kind"]
         if kind == EventKind.MODEL:
             self.models.append(event)
-        elif kind == EventKind.RATED:
-            self.ratings[(event["job"], event["by"])] = event
         else:
             _APPLY[kind](self.image(int(event["image"])), event)
 

@@ -18,7 +18,6 @@ class Mode(StrEnum):
 
     ANNOTATE = "annotate"
     AUDIT = "audit"
-    RATE = "rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +25,14 @@ class WorkSettings:
     """What changes the answers, so that it cannot be changed under them.
 
     images: as `list_sources` takes it. sources: digest of the list that came of it.
-    out: the dataset to be made, or the folder of a rating's reports.
+    out: the dataset to be made.
     proposals: a dataset that images come prefilled with, and its digest.
     existing: a dataset whose masks are shown, and its digest.
-    rated: the datasets to be rated, and their digests.
     model: the name of the model at the start; None for the brush alone.
     checkpoint: its file, where it is none of the package's.
-    sample: so many images (masks, to be rated) at random; None for all. seed: of what is drawn.
+    sample: so many images at random; None for all. seed: of what is drawn.
     order: how the next image is chosen.
     min_area: smallest mask that may be finished, pixels.
-    fresh_share: of an audit's masks, those to be made without seeing the mask.
     """
 
     mode: Mode
@@ -44,16 +41,12 @@ class WorkSettings:
     out: str
     proposals: tuple[str, str] | None = None
     existing: tuple[str, str] | None = None
-    rated: tuple[tuple[str, str], ...] = ()
     model: str | None = None
     checkpoint: str | None = None
     sample: int | None = None
     seed: int = 0
-    ratings_per_mask: int = 1
-    repeat_share: float = 0.05
     order: str = "listed"
     min_area: int = 0
-    fresh_share: float = 0.0
     max_pixels: int = 200_000_000
     keep_images: bool = True
     images_per_shard: int = 1000
@@ -70,7 +63,6 @@ class WorkSettings:
         values = {name: content[name] for name in known if name in content}
         for name in ("proposals", "existing"):
             values[name] = values[name] and tuple(values[name])
-        values["rated"] = tuple(tuple(each) for each in values["rated"])
         return cls(**{**values, "mode": Mode(values["mode"])})
 
 

@@ -26,7 +26,7 @@ from sa_engine.formats.work.folding import (
     totals,
 )
 from sa_engine.formats.work.log import read_journal
-from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
+from sa_engine.formats.work.settings import WorkSettings, read_settings
 
 _Place = tuple[int, dict[str, Any], Mapping[str, Any]]
 """A mask's place in the order of answers, its fields, and its RLE."""
@@ -62,8 +62,6 @@ class WorkSource:
         accept_damage: bool = False,
     ) -> None:
         self.settings: WorkSettings = read_settings(path)
-        if self.settings.mode is Mode.RATE:
-            raise UsageError(f"{path} holds ratings, not masks: its reports are in --out")
         events = read_journal(path).believed(accept_damage=accept_damage)
         if last is not None:
             events = [event for event in events if event["n"] <= last]

@@ -19,7 +19,7 @@ from tests.support.served import Client, Served, disc, serving, start_server, wr
 
 Visit = Callable[..., Annotator]
 SIZE = (90, 120)
-KILLS = int(os.environ.get("SA_ENGINE_KILLS", "4"))
+KILLS = int(os.environ.get("SA_ENGINE_KILLS", "3"))
 """Of the server under a scripted annotator; more of them by hand."""
 
 
@@ -172,13 +172,13 @@ def test_an_image_that_is_taken_over(served: Served, visit: Visit) -> None:
 
 
 def test_three_people_answer_each_image_once(tmp_path: Path, visit: Visit) -> None:
-    photos = write_photos(tmp_path / "photos", 12, (60, 80))
+    photos = write_photos(tmp_path / "photos", 6, (60, 80))
     people = ["anna", "bob", "cleo"]
     links = [part for name in people for part in ("--annotator", name)]
     out = tmp_path / "dataset"
     with serving(["--images", photos, "--out", out, "--no-model", *links]) as served:
         visitors = [visit(served, name) for name in people]
-        for _ in range(4):
+        for _ in range(2):
             for each in visitors:
                 if each.js("annotate.state.image === null"):
                     continue
@@ -186,11 +186,11 @@ def test_three_people_answer_each_image_once(tmp_path: Path, visit: Visit) -> No
                 each.done()
         assert served.process.wait(timeout=90) == 0
     work = answers(tmp_path / "dataset.annotate")
-    assert sorted(work.images) == list(range(1, 13))
+    assert sorted(work.images) == list(range(1, 7))
     assert all(len(image.live()) == 1 for image in work.images.values())
     events = read_journal(tmp_path / "dataset.annotate").believed()
     opened = [event["image"] for event in events if event["kind"] == "opened"]
-    assert sorted(opened) == list(range(1, 13))
+    assert sorted(opened) == list(range(1, 7))
 
 
 def test_a_full_disk_stops_nothing(photos: Path, visit: Visit) -> None:

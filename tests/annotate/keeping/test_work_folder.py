@@ -28,7 +28,7 @@ def begin(work: Path, settings: WorkSettings) -> None:
 
 
 def test_settings_come_back(tmp_path: Path, settings: WorkSettings) -> None:
-    said = replace(settings, proposals=("a", "b"), rated=(("c", "d"),), sample=3)
+    said = replace(settings, proposals=("a", "b"), sample=3)
     begin(tmp_path / "work", said)
     assert read_settings(tmp_path / "work") == said
     begin(tmp_path / "work", said)

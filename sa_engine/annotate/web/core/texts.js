@@ -109,11 +109,6 @@ export const TEXTS = {
   reopen: "open",
   here: "here now",
   auditLeft: (count) => `${count} masks of this image are still to be looked at.`,
-  rateTitle: (place, total) => `Mask ${place} of ${total}`,
-  rateQuestions: ["valid object", "clean boundary", "fits the prompt"],
-  rateScale: "1 no object · 2–4 huge errors · 5–6 mostly sensible · 7–9 minor errors · 10 no visible error",
-  rateDone: "Every mask is rated. Thank you! You can close this page.",
-  rateViews: ["whole image", "outline", "plain", "filled", "cut out"],
   auditPlace: (place, total) => `mask ${place} of ${total} on this image`,
 };
 
