@@ -118,14 +118,16 @@ def version(python: str, package: str) -> str:
     return done.stdout.strip()
 
 
-def read_all(dataset: Dataset, pythons: dict[str, str], work: Path) -> list[Row]:
-    """Export once a format, and read with every tool that is there."""
+def read_all(
+    dataset: Dataset, pythons: dict[str, str], work: Path, formats: list[str]
+) -> list[Row]:
+    """Export once a format, and read with every tool that is there. formats: none for all."""
     expected = masks_by_name(dataset)
     rows = []
     losses: dict[OutFormat, list[tuple[str, int]]] = {}
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "YOLO_CONFIG_DIR": str(work)}
     for kind, reader, where, package in READ_BY:
-        if where not in pythons:
+        if where not in pythons or (formats and kind.value not in formats):
             continue
         out = work / kind.value
         if kind not in losses:
@@ -154,13 +156,14 @@ def main() -> None:
     parser.add_argument("dataset", help="a dataset of the engine")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--format", action="append", default=[], help="this format alone")
     options = parser.parse_args()
     pythons = dict(each.split("=", 1) for each in options.python)
     dataset = Dataset(options.dataset)
     with tempfile.TemporaryDirectory() as work:
-        rows = read_all(dataset, pythons, Path(work))
+        rows = read_all(dataset, pythons, Path(work), options.format)
         server = []
-        if "studio" in pythons:
+        if "studio" in pythons and not options.format:
             server = rounds_of_label_studio(dataset, pythons["studio"], Path(work))
     num_masks = sum(len(record.annotations) for record in dataset)
     text = [

@@ -76,6 +76,7 @@ class Lossy(StrEnum):
 
     HOLES_CUT = "holes-joined-by-cuts"
     PARTS_CUT = "parts-joined-by-cuts"
+    CORNERS_CUT = "corners-joined"
     OVERLAPPED = "overlapped"
     HIDDEN = "hidden"
     NO_CATEGORY = "category-left-out"
@@ -141,6 +142,7 @@ EXPLANATIONS: Mapping[StrEnum, str] = {
     Loss.SKIPPED: "the annotator skipped the image",
     Lossy.HOLES_CUT: "one ring only: holes are joined to it by cuts without width",
     Lossy.PARTS_CUT: "one ring only: the parts are joined by cuts, which tools draw a pixel wide",
+    Lossy.CORNERS_CUT: "pieces touch by a corner alone: a tool may draw a pixel more there",
     Lossy.OVERLAPPED: "one object a pixel: pixels that a smaller mask has too went to that one",
     Lossy.HIDDEN: "one object a pixel: smaller masks cover all of it, so it is gone",
     Lossy.NO_CATEGORY: "the format has no place for the category",

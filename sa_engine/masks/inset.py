@@ -18,14 +18,18 @@ STEPS = 4
 """Coordinates of an inset ring are whole multiples of a pixel's `STEPS`-th part, so that they are
 exact in files."""
 
+_BEHIND = (0.498, 0.499)
+"""Pixels behind a pixel's corner of points that lie a quarter, and three quarters, behind it."""
+
 
 def to_pixels(ring: Ring) -> NDArray[np.float64]:
     """An inset ring's points moved to less than half a pixel behind their pixels' corners.
 
-    Tools that cut coordinates and tools that round them find the same pixels. COCO's rasteriser
-    does not: `from_pixels` gives it the ring back.
+    Tools that cut coordinates and tools that round them find the same pixels. It is nearly half a
+    pixel, so that points that a tool puts between those of two pixels that touch by a corner are in
+    the one or the other. COCO's rasteriser is to have the ring back by `from_pixels`.
     """
-    behind = np.where(ring % STEPS == 1, 0.25, 0.375)
+    behind = np.where(ring % STEPS == 1, *_BEHIND)
     corners = (ring // STEPS).astype(np.float64)
     return corners + behind
 
@@ -34,7 +38,13 @@ def from_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inset ring, in pixels, of points that `to_pixels` has moved."""
     with np.errstate(invalid="ignore"):
         corners = np.floor(points)
-        return corners + np.where(points - corners < 0.3125, 0.25, 0.75)
+        return corners + np.where(points - corners < sum(_BEHIND) / 2, 0.25, 0.75)
+
+
+def touches_by_corner(part: PolygonPart) -> bool:
+    """Whether an inset part has pieces that touch by a corner of pixels alone."""
+    rings = (part.outer, *part.holes)
+    return any((np.roll(ring, -1, axis=0) - ring).all(axis=1).any() for ring in rings)
 
 
 def to_inset_parts(rle: Rle) -> list[PolygonPart]:

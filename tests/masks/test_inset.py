@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sa_engine.masks.inset import STEPS, from_pixels, to_inset_parts, to_pixels
+from sa_engine.masks.inset import STEPS, from_pixels, to_inset_parts, to_pixels, touches_by_corner
 from sa_engine.masks.polygons import PolygonPart, from_polygons, to_single_ring
 from sa_engine.masks.rle import decode, encode
 from tests.support.drawing import grid
@@ -37,11 +37,13 @@ def test_a_square() -> None:
 
     assert outlines([part])[0].tolist() == [[1.25, 1.25], [2.75, 1.25], [2.75, 2.75], [1.25, 2.75]]
     assert part.holes == ()
+    assert not touches_by_corner(part)
 
 
 def test_pixels_that_touch_by_a_corner_are_crossed_there() -> None:
     (part,) = to_inset_parts(encode(grid("#.", ".#")))
 
+    assert touches_by_corner(part)
     # From one pixel to the other and back, and never into the two that are not of the mask.
     assert {(int(x), int(y)) for x, y in outlines([part])[0].tolist()} == {(0, 0), (1, 1)}
 

@@ -15,7 +15,7 @@ from sa_engine.formats.writers.base_writer import (
     write_file,
 )
 from sa_engine.formats.writers.survey import Survey
-from sa_engine.masks.inset import to_inset_parts, to_pixels
+from sa_engine.masks.inset import to_inset_parts, to_pixels, touches_by_corner
 from sa_engine.masks.polygons import PolygonPart, to_single_ring
 
 
@@ -73,6 +73,8 @@ def _count_cuts(parts: list[PolygonPart], mask: MaskRecord, mask_id: int, losses
         losses.add(Note(Lossy.CATEGORY_ADDED, what))
     if any(part.holes for part in parts):
         losses.add(Note(Lossy.HOLES_CUT, what))
+    if any(map(touches_by_corner, parts)):
+        losses.add(Note(Lossy.CORNERS_CUT, what))
     if len(parts) > 1:
         losses.add(Note(Lossy.PARTS_CUT, what))
     if has_details(mask):
