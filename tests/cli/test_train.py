@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.model.checkpoint import read_card
 from tests.cli.conftest import Run
 from tests.support.scene_datasets import write_scenes
@@ -81,7 +82,7 @@ def test_proposals(sa_engine: Run, scenes: Path, small_model: Path):
         *("--points-per-side", "4", "--max-images", "1"),
     )
     assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines()[0].split() == "set size objects AR@100 AR@1000".split()
+    assert found.stdout.splitlines()[0].split() == "set objects of objects AR@100 AR@1000".split()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_convert_refuses_to_overwrite(sa_engine: Run, small_model: Path, tmp_pat
 def test_list_names_what_is_bundled(sa_engine: Run):
     done = sa_engine("model", "list")
     assert done.returncode == 0
-    assert "vit_t" in done.stdout or "No model comes with this installation" in done.stdout
+    assert DEFAULT_MODEL in done.stdout or "No model comes with this installation" in done.stdout
 
 
 def test_masks_that_cover_everything_end_before_the_first_step(sa_engine: Run, tmp_path: Path):
