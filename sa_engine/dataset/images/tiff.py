@@ -144,7 +144,11 @@ def _by_opencv(data: bytes, layout: Layout) -> NDArray[Any]:
     values = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     deep = (np.uint16, np.int16, np.int32, np.float32)
     if values is None:
-        raise ImageError("unreadable", f"the pixels of a TIFF ({layout}) are cut or damaged")
+        raise ImageError(
+            "unreadable",
+            f"the pixels of a TIFF ({layout}) are damaged, or compressed in a way that is not "
+            "supported: convert it to 8-bit RGB",
+        )
     if values.dtype not in deep:
         raise _unsupported(layout)
     return values[:, :, 2::-1] if values.ndim == 3 else values
