@@ -157,6 +157,10 @@ class Annotator:
             mask[y0:y1, x0:x1] = np.array(said["bits"], bool).reshape(y1 - y0, x1 - x0)
         return mask
 
+    def shows(self, place: str, text: str) -> None:
+        """Wait until a place of the page holds a text: panels follow with the next frame."""
+        self.page.locator(place, has_text=text).wait_for(state="attached", timeout=1000 * WAIT_S)
+
     def masks(self) -> list[NDArray[np.bool_]]:
         """The finished masks, in order, as the page has them."""
         found = self.js("[...annotate.state.masks.values()].map((mask) => mask.rle)")

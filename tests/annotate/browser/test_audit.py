@@ -25,7 +25,7 @@ def test_every_mask_is_looked_at(tmp_path: Path, visit: Visit) -> None:
     options = ["--audit", audited, "--sample", "2", "--out", out, "--no-model"]
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
-        assert "mask 1 of 4 on this image" in anna.page.inner_text("#place")
+        anna.shows("#place", "mask 1 of 4 on this image")
         anna.press("d")
         assert "still to be looked at" in anna.page.inner_text("#hint")
         # The largest first: right as it is.
@@ -45,7 +45,7 @@ def test_every_mask_is_looked_at(tmp_path: Path, visit: Visit) -> None:
             "kept",
         ]
         # The one that was corrected is decided by its mask.
-        assert anna.page.inner_text("#proposals-count") == "4/4"
+        anna.shows("#proposals-count", "4/4")
         anna.done()
         anna.press("Enter", "Enter", "Enter", "Enter")
         anna.done()

@@ -48,6 +48,7 @@ def test_clicks_candidates_and_finish(served: Served, visit: Visit) -> None:
     anna = visit(served)
     anna.click(134, 150)
     assert anna.js("annotate.state.hand.answer.iou.length") == 3
+    anna.shows("#candidates", "3 detail")
     assert anna.page.locator(".candidate").count() == 3
     areas = anna.js("annotate.state.hand.answer.area")
     assert areas == sorted(areas, reverse=True)
@@ -69,7 +70,7 @@ def test_clicks_candidates_and_finish(served: Served, visit: Visit) -> None:
     assert event["clicks"] == {"foreground": 1, "background": 1, "boxes": 0, "undone": 0}
     assert event["clock"][0]["work"] > 0
     assert len(event["model"]) == 64
-    assert anna.page.inner_text("#light") == "saved"
+    anna.shows("#light", "saved")
 
 
 def test_brush_and_eraser_stay_when_clicks_come(served: Served, visit: Visit) -> None:

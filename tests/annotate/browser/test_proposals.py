@@ -56,7 +56,7 @@ def test_existing_masks_are_shown_and_locked(photos: Path, visit: Visit) -> None
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
         assert anna.js("annotate.state.existing.length") == 2
-        assert anna.page.inner_text("#masks-count") == "2"
+        anna.shows("#masks-count", "2")
         anna.press("v")
         anna.page.mouse.click(*anna.at(40, 40))
         anna.press("Delete", "Enter")
@@ -75,6 +75,7 @@ def test_stage_two_by_keyboard(photos: Path, proposals: Path, visit: Visit) -> N
     options = ["--images", photos, "--out", out, "--proposals", proposals, "--no-model"]
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
+        anna.shows("#proposals-count", "0/4")
         assert anna.page.locator("#proposals li").count() == 4
         anna.press("n")
         first = anna.js("annotate.state.proposal")

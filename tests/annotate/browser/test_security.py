@@ -89,7 +89,7 @@ def test_names_are_text(served: Served, visit: Visit) -> None:
     anna = visit(served)
     name = anna.js("annotate.state.image.name")
     assert name.startswith("<img")
-    assert anna.page.inner_text("#name") == name
+    anna.shows("#name", name)
     anna.press("g")
     anna.wait("annotate.state.screen === 'overview'")
     assert name in anna.page.inner_text("#overview")
