@@ -85,3 +85,17 @@ def test_every_command_says_what_it_does_and_gives_an_example(
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+def walked() -> list[tuple[str, str]]:
+    """Files and names in them that the architecture's walks go through."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    return re.findall(r"`(\w+/[\w/]+\.py)(?::\s*([\w.]+))?`", text)
+
+
+@pytest.mark.parametrize(("path", "name"), walked())
+def test_the_architecture_names_what_is_there(path: str, name: str) -> None:
+    file = next((each for each in (ROOT / path, ROOT / "sa_engine" / path) if each.exists()), None)
+    assert file is not None, f"docs/architecture.md names {path}"
+    defined = re.findall(r"^\s*(?:def|class) (\w+)", file.read_text("utf-8"), re.MULTILINE)
+    assert set(name.split(".")) <= {*defined, ""}, f"{path} has no {name}"
