@@ -1,6 +1,7 @@
 # make demo    a first run on the example photographs, from nothing
 # make test    lint, types and every test, from nothing
 # make coverage  which lines the tests reach: a table, and htmlcov/index.html
+# make docs    docs/cli.md anew, from the commands' own help
 # make release   wheel and source archive in dist/, checked and tried in an empty environment
 # make help    the rest
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests coverage release bundled-model clean
+.PHONY: help demo test lint types tests coverage docs release bundled-model clean
 .PHONY: annotate loop stage1 retrain stage2 retrain-detector stage3
 
 help:
@@ -50,6 +51,9 @@ tests: $(VENV)/.tests
 coverage: $(VENV)/.tests
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) pytest-cov
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term --cov-report=html
+
+docs: $(VENV)/.engine
+	$(BIN)/python docs/command_reference.py
 
 release: $(VENV)/.engine
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) build twine

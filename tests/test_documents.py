@@ -1,6 +1,7 @@
 """What the documents say of the command line is so."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -99,3 +100,9 @@ def test_the_architecture_names_what_is_there(path: str, name: str) -> None:
     assert file is not None, f"docs/architecture.md names {path}"
     defined = re.findall(r"^\s*(?:def|class) (\w+)", file.read_text("utf-8"), re.MULTILINE)
     assert set(name.split(".")) <= {*defined, ""}, f"{path} has no {name}"
+
+
+def test_the_command_reference_is_of_these_commands() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "command_reference.py"))["reference"]()
+    kept = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert kept.split() == made.split(), "make docs writes docs/cli.md again"
