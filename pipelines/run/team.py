@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -112,6 +113,8 @@ class Team:
         )
         process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
         threads = max(1, (os.cpu_count() or 1) // self._workers.count)
+        # Started with the first child otherwise, after which Python lets SIGINT and SIGTERM in.
+        resource_tracker.ensure_running()
         with _threads_in_environment(threads), signals_held_back():
             process.start()
         theirs.close()

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sa_engine.errors import CheckpointError, UsageError
+from sa_engine.errors import CheckpointError, OutputError, UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import (
     export_public,
@@ -102,7 +102,7 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise OSError("disk is full")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(OutputError, match="disk is full"):
         save_checkpoint(sam, path, CARD)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

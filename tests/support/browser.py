@@ -27,16 +27,28 @@ def need_browser() -> None:
         pytest.skip("no chromium")
 
 
+_RUNNING: list[Any] = []
+"""Browsers of this process: Playwright's synchronous interface can be started once at a time."""
+
+
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Any]:
     """A browser of its own."""
     need_browser()
+    if _RUNNING:
+        with another_browser(_RUNNING[0], *arguments) as browser:
+            yield browser
+        return
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_flags(arguments))
-        yield browser
-        browser.close()
+        _RUNNING.append(browser)
+        try:
+            yield browser
+        finally:
+            _RUNNING.remove(browser)
+            browser.close()
 
 
 @contextmanager
@@ -170,9 +182,14 @@ class Annotator:
         """Wait until the server has acknowledged everything."""
         self.wait("annotate.outbox.pending() === 0")
 
-    def done(self) -> None:
-        """Done with the image; returns with the next one, or once there is none."""
+    def done(self, *, alone: bool = True) -> None:
+        """Done with the image; returns with the next one, or once there is none.
+
+        alone: whether there is none only when all are done; others may have the last ones.
+        """
         image = self.js("annotate.state.image.id")
         self.press("d")
-        over = "annotate.state.session.counts.open === 0 && annotate.outbox.pending() === 0"
+        over = "annotate.outbox.pending() === 0"
+        if alone:
+            over += " && annotate.state.session.counts.open === 0"
         self.wait(f"annotate.state.image ? annotate.state.image.id !== {image} : {over}")

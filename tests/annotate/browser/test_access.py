@@ -105,10 +105,12 @@ def test_keys_can_be_changed_and_switched_off(served: Served, visit: Visit) -> N
     assert anna.js("annotate.state.tool") == "click"
     anna.press("?")
     anna.page.locator("#help input[type=checkbox]").uncheck()
-    anna.press("Escape", "j")
+    anna.press("Escape")
+    anna.page.locator("#help[open]").wait_for(state="detached")
+    anna.press("j")
     assert anna.js("annotate.state.tool") == "click"
     anna.press("F1")
-    assert anna.page.locator("#help[open]").count() == 1
+    anna.page.locator("#help[open]").wait_for()
 
 
 def test_lists_by_keyboard(served: Served, visit: Visit) -> None:
@@ -117,6 +119,8 @@ def test_lists_by_keyboard(served: Served, visit: Visit) -> None:
         anna.press("b")
         anna.drag((40, y), (60, y))
         anna.press("Enter")
+    anna.saved()
+    anna.wait("document.querySelectorAll('#masks li').length === 3")
     anna.page.locator("#masks li").first.focus()
     anna.press("Space")
     newest = anna.js("annotate.state.selected")

@@ -102,7 +102,8 @@ export function listenToKeys(app, actions, released) {
   document.addEventListener("keydown", (event) => {
     app.touch();
     if (document.querySelector("dialog[open]") || event.isComposing) return;
-    if (TEXTUAL.has(event.target.tagName)) return;
+    // A box that was ticked in a dialog may have the focus for a moment after that is closed.
+    if (TEXTUAL.has(event.target.tagName) && event.target.type !== "checkbox") return;
     // Buttons and lists keep the keys that press them.
     if (OF_BUTTONS.has(event.key) && event.target.closest("button, li")) return;
     if (app.captureKey && app.captureKey(event)) return;
