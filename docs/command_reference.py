@@ -1,8 +1,9 @@
 """Write docs/cli.md: every command's help, as the terminal shows it.
 
-python docs/command_reference.py
+python docs/command_reference.py [FILE]
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def commands(
     command: click.Command, path: tuple[str, ...], parent: click.Context | None
 ) -> Iterator[tuple[str, str]]:
     """Name and help of a command and of those below it, in the order of their group."""
-    context = click.Context(command, info_name=path[-1], parent=parent, terminal_width=100)
+    settings = {**command.context_settings, "terminal_width": 100}
+    context = click.Context(command, info_name=path[-1], parent=parent, **settings)
     yield " ".join(path), command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
@@ -40,4 +42,4 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(reference(), "utf-8")
+    Path(sys.argv[1] if len(sys.argv) > 1 else TARGET).write_text(reference(), "utf-8")
