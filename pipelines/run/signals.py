@@ -102,6 +102,9 @@ def exit_undisturbed(status: int) -> NoReturn:
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
+    # Python remembers a KeyboardInterrupt that left an exec() of a string, as dataclasses use, even
+    # when it was caught: it would end the program by SIGINT. The next exec() makes it forget.
+    exec("")
     sys.exit(status)
 
 

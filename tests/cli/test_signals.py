@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def test_a_signal_ends_the_command_with_130(
         assert process.returncode in (130, 0 if after >= 2 else 130), said
         assert "Traceback" not in said
         assert process.returncode == 0 or "Interrupted" in said
+
+
+def test_a_signal_inside_exec_ends_with_the_status_too(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("""
+import signal
+from sa_engine.pipelines.run.signals import exit_undisturbed, interrupt_on_signals
+
+interrupt_on_signals()
+try:
+    exec("signal.raise_signal(signal.SIGUSR1); [0 for _ in range(9)]")
+except KeyboardInterrupt:
+    exit_undisturbed(130)
+""")
+    ended = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, check=False)
+    assert ended.returncode == 130
 
 
 def test_what_was_stopped_goes_on(
