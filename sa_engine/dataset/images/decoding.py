@@ -5,6 +5,7 @@ that goes wrong is an ImageError with its reason.
 """
 
 import contextlib
+import functools
 import io
 import re
 import struct
@@ -38,6 +39,7 @@ EXTENSIONS = {
     "PCX": "pcx",
     "SGI": "sgi",
     "QOI": "qoi",
+    "HEIF": "jpg",
 }
 """The formats that are read, and the ending under which each is kept. Formats whose readers run
 other programs (EPS) or that have no signature (TGA) are left out on purpose."""
@@ -55,7 +57,7 @@ _SIGNATURES = (
     b"qoif",
     b"RIFF",
 )
-_HEIF = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+_HEIF = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1")
 _AVIF = (b"ftypavif", b"ftypavis")
 _CUT = re.compile(
     r"truncat|unexpected end|not enough|\bEOF\b|but only got|broken data stream|buffer of at least"
@@ -87,6 +89,7 @@ def recognise(data: bytes) -> ImageFile.ImageFile:
     """Recognise a file. Pillow's own `open` is not used: its pixel limit is one per process."""
     Image.init()
     prefix = data[:_PREFIX]
+    reads_heif = data[4:12] in _HEIF and _with_heif()
     refused: Exception | None = None
     for name in EXTENSIONS:
         if name not in Image.OPEN:
@@ -102,9 +105,12 @@ def recognise(data: bytes) -> ImageFile.ImageFile:
             continue
         if isinstance(image, ImageFile.ImageFile):
             return image
-    if data[4:12] in _HEIF:
-        raise ImageError("unreadable", "HEIF photographs are not supported: convert it to JPEG")
-    if refused is not None and (prefix.startswith(_SIGNATURES) or data[4:12] in _AVIF):
+    if data[4:12] in _HEIF and not reads_heif:
+        raise ImageError(
+            "unsupported",
+            "reading HEIC photographs needs pillow-heif: pip install 'sa-engine[heic]'",
+        )
+    if refused is not None and (prefix.startswith(_SIGNATURES) or data[4:12] in (*_AVIF, *_HEIF)):
         raise refusal(data) or ImageError("truncated", f"its header is cut or damaged ({refused})")
     raise ImageError("not-an-image", "it begins like no image format that is read")
 
@@ -115,11 +121,24 @@ def check_beginning(head: bytes) -> None:
     head: its first 16 bytes or more; for files that are too long to be read in vain.
     """
     Image.init()
+    if head[4:12] in _HEIF:
+        return
     for name in EXTENSIONS:
         accepts = Image.OPEN[name][1] if name in Image.OPEN else None
         if accepts is not None and accepts(head[:_PREFIX]):
             return
     raise ImageError("not-an-image", "it begins like no image format that is read")
+
+
+@functools.cache
+def _with_heif() -> bool:
+    """Let Pillow read HEIF, if the package that does so is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
 
 
 def check_size(image: Image.Image, max_pixels: int) -> None:

@@ -32,6 +32,9 @@ from sa_engine.errors import ImageError
 DEFAULT_MAX_PIXELS = 200_000_000
 """Largest image that is decoded, pixels."""
 
+_REWRITTEN = ("HEIF",)
+"""Formats of which a dataset keeps no file as it came."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
@@ -70,7 +73,8 @@ def read_image(
     shortest_side: images whose shortest side is longer are downsized to it, pixels, from 1.
 
     A re-encoded image is 8-bit, RGB or grayscale, in its own format (JPEG at quality 95 with its
-    own chroma sampling); formats that cannot be written without loss of colours become PNG.
+    own chroma sampling); formats that cannot be written without loss of colours become PNG. HEIF
+    is always re-encoded, as JPEG of quality 95: most tools cannot read it.
 
     Raises ImageError: "empty", "not-an-image", "truncated", "damaged", "unsupported", "too-large",
     "too-costly", "unreadable".
@@ -81,7 +85,8 @@ def read_image(
         found = _decode(data, max_pixels)
         height, width, _ = found.rgb_HW3.shape
         target = _target_size((width, height), shortest_side)
-        if found.orientation == 1 and target == (width, height):
+        is_kept = found.orientation == 1 and found.image.format not in _REWRITTEN
+        if is_kept and target == (width, height):
             extension = EXTENSIONS[found.image.format or "PNG"]
             return StoredImage(found.rgb_HW3, data, extension, 1, found.notes)
         written, extension = _reencode(found, data, size_wh=target)
@@ -226,6 +231,8 @@ def _writer(image: ImageFile.ImageFile, data: bytes) -> tuple[str, dict[str, Any
         case "JPEG" | "MPO":
             sampling = JpegImagePlugin.get_sampling(image)
             return "JPEG", {"quality": 95, "subsampling": sampling if sampling >= 0 else 0}
+        case "HEIF":
+            return "JPEG", {"quality": 95, "subsampling": 0}
         case "WEBP":
             return "WEBP", {"lossless": data[12:16] == b"VP8L", "quality": 95, "method": 4}
         case "TIFF":

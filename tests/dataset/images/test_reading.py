@@ -272,7 +272,7 @@ def test_a_large_picture_is_read_without_a_warning() -> None:
         (b"PK\x03\x04" + bytes(40), "not-an-image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not-an-image"),
         (b"<!DOCTYPE html><html>", "not-an-image"),
-        (b"\x00\x00\x00\x18ftypheic" + bytes(60), "unreadable"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(60), "truncated"),
         (b"\xff\xd8\xff", "truncated"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"GIF89a", "truncated"),
