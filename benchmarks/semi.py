@@ -32,7 +32,8 @@ from sa_engine.detection.network import Detector
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.framing import resize_to_input
 from sa_engine.model.sam import Sam
-from sa_engine.model.variants import VARIANTS, build_sam
+from sa_engine.model.sizes import VARIANTS
+from sa_engine.model.variants import build_sam
 from sa_engine.model.weights import bundled_model
 from sa_engine.version import __version__
 

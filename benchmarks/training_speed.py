@@ -162,7 +162,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--init", required=True, type=Path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--precision", default="bf16")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--batch-images", default="32,64")
     parser.add_argument("--masks-per-image", type=int, default=8)

@@ -95,7 +95,7 @@ def retrain(
     if not options.data and recipe.synthetic < 1:
         raise UsageError("no --data; give a dataset, or --synthetic 1 to train on scenes alone")
     with training_place(options.device) as (world, device):
-        if recipe.train.precision == "bfloat16":
+        if recipe.train.precision == "bf16":
             choose_precision("bf16", device)
         request = TrainRequest(
             data=options.data,

@@ -108,5 +108,3 @@ WEIGHTS = _Weights()
 LOCAL_PATH = _Local()
 DEVICE = _Device()
 PRECISION = click.Choice(["auto", "fp32", "bf16", "fp16"])
-TRAINING_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
-"""What training calls those that it knows."""

@@ -7,14 +7,11 @@ import click
 
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.options import GroupedCommand, all_of, option_names, options_from, take
-from sa_engine.cli.shared.places import DEVICE, TRAINING_PRECISIONS, WEIGHTS, OutFile
+from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.errors import UsageError
-from sa_engine.model.device import choose_device, choose_precision
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
-from sa_engine.model.weights import bundled_model
-from sa_engine.training.sam.align import AlignConfig, AlignReport, AlignRequest
-from sa_engine.training.sam.align import align as fit
+from sa_engine.model.sizes import LITE_SIZES
+from sa_engine.training.sam.config import PRECISIONS, AlignConfig
 
 
 @click.command(
@@ -46,7 +43,7 @@ from sa_engine.training.sam.align import align as fit
 @click.option("--name", default="", help="The model's name on its card.  [default: the file's]")
 @click.option(
     "--precision",
-    type=click.Choice(list(TRAINING_PRECISIONS)),
+    type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
     help="Arithmetic; bf16 where the hardware has it.",
@@ -72,14 +69,18 @@ def align(
     It needs photographs and no masks, and minutes. `sa-engine train sam --init` goes on from there:
     a decoder that meets an encoder it does not know would forget what masks are.
     """
-    options["precision"] = TRAINING_PRECISIONS[options["precision"]]
+    from sa_engine.model.device import choose_device, choose_precision
+    from sa_engine.model.weights import bundled_model
+    from sa_engine.training.sam.align import AlignReport, AlignRequest
+    from sa_engine.training.sam.align import align as fit
+
     given = take(options, option_names(AlignConfig)) | options
     try:
         config = AlignConfig(**{k: v for k, v in given.items() if v is not None})
     except ValueError as error:
         raise UsageError(str(error)) from error
     place = choose_device(device)
-    if config.precision == "bfloat16":
+    if config.precision == "bf16":
         choose_precision("bf16", place)
     request = AlignRequest(
         images=images,

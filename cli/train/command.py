@@ -14,22 +14,25 @@ from sa_engine.cli.shared.options import (
     options_from,
     take,
 )
-from sa_engine.cli.shared.places import DEVICE, TRAINING_PRECISIONS, WEIGHTS, OutFile
+from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.cli.train.align import align
 from sa_engine.cli.train.detector import detector
 from sa_engine.cli.train.pack import pack
-from sa_engine.model.variants import VARIANTS
-from sa_engine.pipelines.train import TrainOptions, build_recipe, retrain
+from sa_engine.model.sizes import VARIANTS
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scenes import SCENES
 from sa_engine.training.metrics import StepReport
-from sa_engine.training.sam.config import OptimConfig, TrainConfig
-from sa_engine.training.sam.losses import LossWeights
+from sa_engine.training.sam.config import (
+    PRECISIONS,
+    LossWeights,
+    OptimConfig,
+    RoundsConfig,
+    TrainConfig,
+)
 from sa_engine.training.sam.recipes import RECIPES
-from sa_engine.training.sam.rounds import RoundsConfig
 
 _PARTS = {
     "train": (TrainConfig, "Run"),
@@ -89,7 +92,7 @@ def command() -> None:
 )
 @click.option(
     "--precision",
-    type=click.Choice(list(TRAINING_PRECISIONS)),
+    type=click.Choice(PRECISIONS),
     help="Arithmetic; bf16 where the hardware has it.  [default: fp32]",
 )
 @click.option(
@@ -138,6 +141,8 @@ def sam(
     \b
     sa-engine train sam --data out/manual --out out/model.safetensors
     """
+    from sa_engine.pipelines.train import TrainOptions, build_recipe, retrain
+
     changes = {
         part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}
         for part, (config, _) in _PARTS.items()
@@ -145,7 +150,7 @@ def sam(
     if arch is not None:
         changes["train"]["variant"] = arch
     if precision is not None:
-        changes["train"]["precision"] = TRAINING_PRECISIONS[precision]
+        changes["train"]["precision"] = precision
     if freeze_encoder:
         changes["train"]["freeze_encoder"] = True
     if compile_model:

@@ -19,13 +19,12 @@ from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.model.bundled import DEFAULT_MODEL
-from sa_engine.pipelines.train_detector import DetectorOptions, build_config, retrain_detector
 from sa_engine.training.detector.config import (
     DetectorJitterConfig,
+    DetectorLossConfig,
     DetectorOptimConfig,
     DetectorTrainConfig,
 )
-from sa_engine.training.detector.losses import DetectorLossConfig
 from sa_engine.training.detector.report import DetectorReport
 
 _PARTS = {
@@ -86,6 +85,8 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
     It finds objects of one category, "object", on a model's frozen image encoder, and works with
     models of that very encoder alone. The same command again goes on with a run that was stopped.
     """
+    from sa_engine.pipelines.train_detector import DetectorOptions, build_config, retrain_detector
+
     changes = {
         part: {k: v for k, v in take(options, option_names(config)).items() if v is not None}
         for part, (config, _) in _PARTS.items()

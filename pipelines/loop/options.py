@@ -17,14 +17,12 @@ from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scenes import SCENES
 from sa_engine.training.detector.config import (
     DetectorJitterConfig,
+    DetectorLossConfig,
     DetectorOptimConfig,
     DetectorTrainConfig,
 )
-from sa_engine.training.detector.losses import DetectorLossConfig
-from sa_engine.training.sam.config import OptimConfig, TrainConfig
-from sa_engine.training.sam.losses import LossWeights
+from sa_engine.training.sam.config import LossWeights, OptimConfig, RoundsConfig, TrainConfig
 from sa_engine.training.sam.recipes import RECIPES
-from sa_engine.training.sam.rounds import RoundsConfig
 
 Parts = Mapping[str, type]
 

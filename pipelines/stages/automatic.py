@@ -19,7 +19,7 @@ from sa_engine.masks.nms import Overlap
 from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
-from sa_engine.model.variants import check_image_size
+from sa_engine.model.sizes import check_image_size
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
 from sa_engine.pipelines.run.half_batches import generate_within_memory
 from sa_engine.pipelines.run.start import run_workers

@@ -19,10 +19,10 @@ from torch.overrides import TorchFunctionMode
 from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.card import CARD_KEY, MOST_IMAGE_SIZE, ModelCard
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
 from sa_engine.model.foreign import read_foreign, what_else
 from sa_engine.model.sam import Sam
-from sa_engine.model.variants import IMAGE_SIZE, VARIANTS, VIT_SIZES, build_sam
+from sa_engine.model.sizes import IMAGE_SIZE, LITE_SIZES, VARIANTS, VIT_SIZES
+from sa_engine.model.variants import build_sam
 
 SHOWN = 4
 """Tensors named per kind of disagreement in an error; the rest are counted."""

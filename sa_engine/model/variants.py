@@ -1,56 +1,15 @@
-"""The sizes of the model and how to build one.
-
-Source: "Segment Anything", section 3 (ViT-B, ViT-L, ViT-H); Zhang et al., "Faster Segment Anything"
-(TinyViT, "vit_t"). The lite sizes are the engine's own: see `lite`.
-"""
-
-from dataclasses import dataclass
+"""Building a model of one of the sizes in `sizes`."""
 
 from torch import nn
 
 from sa_engine.errors import UsageError
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
-from sa_engine.model.encoders.lite import LITE_STRIDE, LiteEncoder
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.encoders.tiny_vit import TinyVit
 from sa_engine.model.encoders.vit import Vit
 from sa_engine.model.mask_decoder import MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.sam import Sam
-
-
-@dataclass(frozen=True, slots=True)
-class VitSize:
-    """width: channels; depth: blocks; heads: per block; global_blocks: those without windows."""
-
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
-
-
-VIT_SIZES = {
-    "vit_b": VitSize(768, 12, 12, (2, 5, 8, 11)),
-    "vit_l": VitSize(1024, 24, 16, (5, 11, 17, 23)),
-    "vit_h": VitSize(1280, 32, 16, (7, 15, 23, 31)),
-}
-VARIANTS = ("vit_t", *VIT_SIZES, *LITE_SIZES)
-IMAGE_SIZE = 1024
-
-
-def size_step(variant: str) -> int:
-    """Input sizes of a variant are multiples of this, pixels."""
-    return LITE_STRIDE if variant in LITE_SIZES else 16
-
-
-def check_image_size(variant: str, image_size: int) -> None:
-    """Raise UsageError, with a size near it, for an input size that a variant cannot have."""
-    step = size_step(variant)
-    if image_size <= 0 or image_size % step:
-        near = max(1, round(image_size / step)) * step
-        raise UsageError(
-            f"image size {image_size} is not a positive multiple of {step}, as {variant} needs; "
-            f"try {near}"
-        )
+from sa_engine.model.sizes import IMAGE_SIZE, LITE_SIZES, VARIANTS, VIT_SIZES, check_image_size
 
 
 def build_sam(

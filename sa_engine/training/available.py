@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
-def available_bytes(device: torch.device | None = None) -> float:
+def available_bytes(device: "torch.device | None" = None) -> float:
     """Memory that a new allocation could have, on a CUDA device or in this machine."""
     if device is not None and device.type == "cuda":
+        import torch
+
         return float(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

@@ -16,9 +16,9 @@ from sa_engine.automask.parity import compare, summarise
 from sa_engine.dataset.records import MaskRecord, Stage
 from sa_engine.masks import rle as run_lengths
 from sa_engine.masks.rle import Rle
-from sa_engine.model import strips
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint
+from sa_engine.model.encoders import strips
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model, list_models, load_model
 from tests.support.reference import reference_records, reference_sam

@@ -15,15 +15,33 @@ from sa_engine.errors import ExitStatus
 from sa_engine.model.bundled import DEFAULT_MODEL, bundled_card
 from tests.cli.conftest import environment
 
-LIGHT = ("auto", "semi", "import", "export", "show", "status", "verify", "merge", "split", "loop")
-"""Commands whose help does not load torch, those of `evaluate` and `model` besides."""
+LIGHT = (
+    *(
+        "auto",
+        "semi",
+        "annotate",
+        "import",
+        "export",
+        "show",
+        "report",
+        "audit",
+        "status",
+        "verify",
+    ),
+    *("merge", "split", "train", "loop"),
+)
+GROUPED = (
+    *("evaluate points", "model compare", "audit draw"),
+    *("train sam", "train detector", "train align", "train pack"),
+)
+"""Commands whose help does not load torch."""
 
 
 def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys\n"
         "from sa_engine.cli.main import group\n"
-        f"for words in {[*map(str.split, LIGHT), ['evaluate', 'points'], ['model', 'compare']]}:\n"
+        f"for words in {[words.split() for words in LIGHT + GROUPED]}:\n"
         "    assert group.main([*words, '--help'], standalone_mode=False) == 0, words\n"
         "sys.exit('torch' in sys.modules)\n"
     )

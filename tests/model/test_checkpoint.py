@@ -16,7 +16,8 @@ from sa_engine.model.checkpoint import (
     save_checkpoint,
 )
 from sa_engine.model.sam import Sam
-from sa_engine.model.variants import VIT_SIZES, VitSize, build_sam
+from sa_engine.model.sizes import VIT_SIZES, VitSize
+from sa_engine.model.variants import build_sam
 from tests.support.weights import randomise
 
 SIZE = 128

@@ -18,7 +18,8 @@ from sa_engine.model.predictor import Predictor
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
-from sa_engine.model.variants import VIT_SIZES, build_sam
+from sa_engine.model.sizes import VIT_SIZES
+from sa_engine.model.variants import build_sam
 from tests.support.torchvision_stand_in import import_segment_anything
 from tests.support.weights import randomise
 

@@ -4,7 +4,8 @@ import torch
 from sa_engine.errors import UsageError
 from sa_engine.model.embedding import ImageEmbedding
 from sa_engine.model.prompts import Prompts
-from sa_engine.model.variants import VIT_SIZES, VitSize, build_sam
+from sa_engine.model.sizes import VIT_SIZES, VitSize
+from sa_engine.model.variants import build_sam
 
 
 def test_unknown_variant() -> None:

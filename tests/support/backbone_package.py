@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sa_engine.model.encoders import imagenet
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES, EfficientNetLite
+from sa_engine.model.encoders.efficientnet_lite import EfficientNetLite
+from sa_engine.model.sizes import LITE_SIZES
 
 
 def install_backbone(

@@ -16,23 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sa_engine.errors import UsageError
+from sa_engine.model.encoders.strips import Rows, in_strips
 from sa_engine.model.layers import DropPath, drop_path_rates
-from sa_engine.model.strips import Rows, in_strips
+from sa_engine.model.sizes import LiteSize
 
-
-@dataclass(frozen=True, slots=True)
-class LiteSize:
-    """width, depth: factors on the channels and the blocks of the smallest size."""
-
-    width: float
-    depth: float
-
-
-LITE_SIZES = {
-    "lite0": LiteSize(1.0, 1.0),
-    "lite1": LiteSize(1.0, 1.1),
-    "lite2": LiteSize(1.1, 1.2),
-}
 STEM_CHANNELS = 32
 # Expansion, channels, blocks, kernel, stride of each stage before scaling.
 _STAGES = (

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sa_engine.errors import CheckpointError, UsageError
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES, stage_sizes
+from sa_engine.model.encoders.efficientnet_lite import stage_sizes
+from sa_engine.model.sizes import LITE_SIZES
 
 _PARTS = {
     "_expand_conv.": "expand.conv.",

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sa_engine.model.encoders.efficientnet_lite import EfficientNetLite, LiteSize
+from sa_engine.model.encoders.efficientnet_lite import EfficientNetLite
 from sa_engine.model.framing import PIXEL_MEAN, PIXEL_STD
 from sa_engine.model.layers import LayerNorm2d
+from sa_engine.model.sizes import LiteSize
 
-LITE_STRIDE = 32
 """The input's size is a multiple of the backbone's last stride."""
 
 

@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sa_engine.model.encoders.strips import (
+    Rows,
+    in_strips,
+    neck_in_strips,
+    rows_made,
+    rows_needed,
+)
 from sa_engine.model.layers import (
     DropPath,
     LayerNorm2d,
     drop_path_rates,
     from_windows,
     to_windows,
-)
-from sa_engine.model.strips import (
-    Rows,
-    in_strips,
-    neck_in_strips,
-    rows_made,
-    rows_needed,
 )
 
 

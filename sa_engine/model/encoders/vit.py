@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sa_engine.model.encoders.relative_attention import attend
+from sa_engine.model.encoders.strips import Rows, in_strips, linear_in_strips, neck_in_strips
 from sa_engine.model.layers import (
     DropPath,
     LayerNorm2d,
@@ -17,7 +18,6 @@ from sa_engine.model.layers import (
     from_windows,
     to_windows,
 )
-from sa_engine.model.strips import Rows, in_strips, linear_in_strips, neck_in_strips
 
 
 class PatchEmbed(nn.Module):

@@ -13,33 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sa_engine.detection.network import Answers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorLossConfig:
-    """What an answer costs.
-
-    box_weight: of the boxes' loss beside the scores', >= 0.
-    places_per_object: most places that answer for one object, >= 1.
-    score_power: how much a place's score counts when places are chosen, >= 0.
-    iou_power: how much the IoU of its box counts there, >= 0.
-    negative_weight: of places without an object, >= 0.
-    focus: power of a wrong score in its own weight, >= 0; 0 weighs all places alike.
-    """
-
-    box_weight: float = 2.0
-    places_per_object: int = 10
-    score_power: float = 0.5
-    iou_power: float = 4.0
-    negative_weight: float = 0.75
-    focus: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.places_per_object < 1:
-            raise ValueError(f"places_per_object is {self.places_per_object}; give at least 1")
-        for name in ("box_weight", "score_power", "iou_power", "negative_weight", "focus"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 0")
+from sa_engine.training.detector.config import DetectorLossConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,66 +23,17 @@ from sa_engine.dataset.sources.listing import SourceList, list_sources, read_sou
 from sa_engine.errors import ImageError, TrainingError, UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
 from sa_engine.model.encoders.imagenet import PACKAGES, imagenet_backbone
 from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.framing import resize_to_input
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from sa_engine.training.options import digest_of_file
+from sa_engine.training.sam.config import AlignConfig
 
 _BACKBONE_RATE = 0.25
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlignConfig:
-    """How the encoder is fitted.
-
-    variant: the new image encoder, lite0, lite1 or lite2.
-    image_size: side of both models' square input, pixels, a multiple of 32.
-    steps: optimizer steps.
-    batch_images: images in a step.
-    lr: peak learning rate of the neck, > 0; the backbone's is a quarter of it.
-    warmup_steps: linear rise from 0, then half a cosine down to 0.
-    min_scale: smallest side of a random crop as a share of the image's, (0, 1].
-    seed: everything random follows from it.
-    precision: "float32" or "bfloat16" (autocast).
-    """
-
-    variant: str = "lite2"
-    image_size: int = 512
-    steps: int = 300
-    batch_images: int = 8
-    lr: float = 1e-3
-    warmup_steps: int = 20
-    min_scale: float = 0.5
-    seed: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.variant not in LITE_SIZES:
-            known = ", ".join(LITE_SIZES)
-            raise ValueError(f"variant is {self.variant!r}; only {known} are aligned")
-        for name in ("image_size", "steps", "batch_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}; give at least 0")
-        if not self.lr > 0:
-            raise ValueError(f"lr is {self.lr}; give a value above 0")
-        if not 0 < self.min_scale <= 1:
-            raise ValueError(f"min_scale is {self.min_scale}; give a value in (0, 1]")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is {self.precision!r}; give float32 or bfloat16")
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +125,7 @@ def _loss(
 ) -> tuple[Tensor, float]:
     """The mean squared error of a batch, and that as a share of the target's variance."""
     mixed = torch.autocast(
-        pixels_B3SS.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        pixels_B3SS.device.type, torch.bfloat16, enabled=config.precision == "bf16"
     )
     with torch.no_grad(), mixed:
         target = teacher.encode_image(pixels_B3SS).coarse_BCHW.float()

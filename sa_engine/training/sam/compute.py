@@ -10,7 +10,7 @@ from sa_engine.training.sam.config import TrainConfig
 from sa_engine.training.sam.rounds import Batch, RoundsResult, run_rounds, turn_loss
 from sa_engine.training.sam.similarity import ClickSimilarity
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Compute:

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sa_engine.model.sizes import LITE_SIZES
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.sam.losses import LossWeights
-from sa_engine.training.sam.rounds import RoundsConfig
+
+PRECISIONS = ("fp32", "bf16")
 
 
 class Schedule(StrEnum):
@@ -90,6 +91,72 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """Weights of the terms; all >= 0. The default is the paper's, focal : dice = 20 : 1.
+
+    focal: focal loss of the best mask (alpha 0.25, gamma 2), weight >= 0.
+    bce: binary cross-entropy of the best mask, weight >= 0; milder than focal on empty masks.
+    balance: share of the cross-entropy in which a mask's foreground weighs as much as its
+        background, [0, 1]; 0 weighs all cells alike, by which small masks count for little.
+    dice: Dice loss of the best mask, weight >= 0.
+    iou: squared error of the predicted IoU, weight >= 0.
+    all_iou: predict the IoU of every mask that came out, not only of the best one.
+    similarity: mask losses of a helper head that sees only the picture, weight >= 0; from random
+        weights it keeps the encoder from falling silent.
+    """
+
+    focal: float = 20.0
+    bce: float = 0.0
+    balance: float = 0.0
+    dice: float = 1.0
+    iou: float = 1.0
+    all_iou: bool = False
+    similarity: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("focal", "bce", "dice", "iou", "similarity"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loss weight {name} is {getattr(self, name)}; give at least 0")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance is {self.balance}; give a value in [0, 1]")
+        if self.focal + self.bce + self.dice == 0:
+            raise ValueError("every mask loss has weight 0; give focal, bce or dice a weight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsConfig:
+    """How many rounds a mask gets.
+
+    rounds: total, >= 1; the paper has 11.
+    mask_only_rounds: rounds without a new point, the last among them, >= 0; the paper has 2.
+    single_mask_first: weight of the loss of the single-mask output in round 1; the paper has 0,
+        where that output first answers in round 2.
+    inner_probability: chance that a correction is the innermost cell of the error region rather
+        than a random one, [0, 1]; the paper draws at random, evaluation asks for the innermost.
+    """
+
+    rounds: int = 11
+    mask_only_rounds: int = 2
+    single_mask_first: float = 0.0
+    inner_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds is {self.rounds}; give at least 1")
+        if not 0 <= self.mask_only_rounds < max(self.rounds, 1):
+            raise ValueError(
+                f"mask_only_rounds is {self.mask_only_rounds}; "
+                f"give at least 0 and less than rounds ({self.rounds})"
+            )
+        if self.single_mask_first < 0:
+            raise ValueError(f"single_mask_first is {self.single_mask_first}; give at least 0")
+        if not 0 <= self.inner_probability <= 1:
+            raise ValueError(
+                f"inner_probability is {self.inner_probability}; give a value in [0, 1]"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One run of training; the defaults are the paper's recipe.
 
@@ -106,7 +173,7 @@ class TrainConfig:
         stands on the image encoder, a box detector say, fits the trained model as well.
     freeze_stages: the stem and so many first stages of a lite encoder's backbone, 0 to 7, stay as
         they are; 0 for none. Early stages cost most of a step and have least to learn.
-    precision: "float32" or "bfloat16" (autocast).
+    precision: "fp32" or "bf16" (autocast).
     compile_model: run encoder, decoder and losses through torch.compile.
     sync_norms: batch statistics over all processes rather than in each one.
     """
@@ -121,7 +188,7 @@ class TrainConfig:
     drop_path: float = 0.4
     freeze_encoder: bool = False
     freeze_stages: int = 0
-    precision: str = "float32"
+    precision: str = "fp32"
     compile_model: bool = False
     sync_norms: bool = True
     prompts: PromptConfig = field(default_factory=PromptConfig)
@@ -139,5 +206,54 @@ class TrainConfig:
             raise ValueError(f"micro_batch is {self.micro_batch}; give at least 1")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes is {self.max_minutes}; give a value above 0")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is {self.precision!r}; give float32 or bfloat16")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; give fp32 or bf16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignConfig:
+    """How the encoder is fitted.
+
+    variant: the new image encoder, lite0, lite1 or lite2.
+    image_size: side of both models' square input, pixels, a multiple of 32.
+    steps: optimizer steps.
+    batch_images: images in a step.
+    lr: peak learning rate of the neck, > 0; the backbone's is a quarter of it.
+    warmup_steps: linear rise from 0, then half a cosine down to 0.
+    min_scale: smallest side of a random crop as a share of the image's, (0, 1].
+    seed: everything random follows from it.
+    precision: "fp32" or "bf16" (autocast).
+    """
+
+    variant: str = "lite2"
+    image_size: int = 512
+    steps: int = 300
+    batch_images: int = 8
+    lr: float = 1e-3
+    warmup_steps: int = 20
+    min_scale: float = 0.5
+    seed: int = 0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.variant not in LITE_SIZES:
+            known = ", ".join(LITE_SIZES)
+            raise ValueError(f"variant is {self.variant!r}; only {known} are aligned")
+        for name in ("image_size", "steps", "batch_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps is {self.warmup_steps}; give at least 0")
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}; give a value above 0")
+        if not 0 < self.min_scale <= 1:
+            raise ValueError(f"min_scale is {self.min_scale}; give a value in (0, 1]")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; give fp32 or bf16")
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,43 +1,10 @@
 """Losses on mask logits at the decoder's resolution (paper, section 3 and appendix A)."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossWeights:
-    """Weights of the terms; all >= 0. The default is the paper's, focal : dice = 20 : 1.
-
-    focal: focal loss of the best mask (alpha 0.25, gamma 2), weight >= 0.
-    bce: binary cross-entropy of the best mask, weight >= 0; milder than focal on empty masks.
-    balance: share of the cross-entropy in which a mask's foreground weighs as much as its
-        background, [0, 1]; 0 weighs all cells alike, by which small masks count for little.
-    dice: Dice loss of the best mask, weight >= 0.
-    iou: squared error of the predicted IoU, weight >= 0.
-    all_iou: predict the IoU of every mask that came out, not only of the best one.
-    similarity: mask losses of a helper head that sees only the picture, weight >= 0; from random
-        weights it keeps the encoder from falling silent.
-    """
-
-    focal: float = 20.0
-    bce: float = 0.0
-    balance: float = 0.0
-    dice: float = 1.0
-    iou: float = 1.0
-    all_iou: bool = False
-    similarity: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("focal", "bce", "dice", "iou", "similarity"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"loss weight {name} is {getattr(self, name)}; give at least 0")
-        if not 0 <= self.balance <= 1:
-            raise ValueError(f"balance is {self.balance}; give a value in [0, 1]")
-        if self.focal + self.bce + self.dice == 0:
-            raise ValueError("every mask loss has weight 0; give focal, bce or dice a weight")
+from sa_engine.training.sam.config import LossWeights
 
 
 def mask_loss(logits_PMhw: Tensor, targets_Phw: Tensor, weights: LossWeights) -> Tensor:

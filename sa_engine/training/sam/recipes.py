@@ -6,9 +6,13 @@ from dataclasses import dataclass, field, replace
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scenes import SceneConfig
-from sa_engine.training.sam.config import OptimConfig, Schedule, TrainConfig
-from sa_engine.training.sam.losses import LossWeights
-from sa_engine.training.sam.rounds import RoundsConfig
+from sa_engine.training.sam.config import (
+    LossWeights,
+    OptimConfig,
+    RoundsConfig,
+    Schedule,
+    TrainConfig,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,43 +20,11 @@ from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import BOX_FIRST, BOX_SECOND, FOREGROUND, PADDING, Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.training.sam.clicks import error_points, hashed_uniform
-from sa_engine.training.sam.losses import LossWeights, mask_loss, true_iou
+from sa_engine.training.sam.config import LossWeights, RoundsConfig
+from sa_engine.training.sam.losses import mask_loss, true_iou
 from sa_engine.training.sam.similarity import ClickSimilarity
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundsConfig:
-    """How many rounds a mask gets.
-
-    rounds: total, >= 1; the paper has 11.
-    mask_only_rounds: rounds without a new point, the last among them, >= 0; the paper has 2.
-    single_mask_first: weight of the loss of the single-mask output in round 1; the paper has 0,
-        where that output first answers in round 2.
-    inner_probability: chance that a correction is the innermost cell of the error region rather
-        than a random one, [0, 1]; the paper draws at random, evaluation asks for the innermost.
-    """
-
-    rounds: int = 11
-    mask_only_rounds: int = 2
-    single_mask_first: float = 0.0
-    inner_probability: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds is {self.rounds}; give at least 1")
-        if not 0 <= self.mask_only_rounds < max(self.rounds, 1):
-            raise ValueError(
-                f"mask_only_rounds is {self.mask_only_rounds}; "
-                f"give at least 0 and less than rounds ({self.rounds})"
-            )
-        if self.single_mask_first < 0:
-            raise ValueError(f"single_mask_first is {self.single_mask_first}; give at least 0")
-        if not 0 <= self.inner_probability <= 1:
-            raise ValueError(
-                f"inner_probability is {self.inner_probability}; give a value in [0, 1]"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,8 @@ import pytest
 import torch
 
 from sa_engine.errors import UsageError
-from sa_engine.model.encoders.efficientnet_lite import (
-    LITE_SIZES,
-    EfficientNetLite,
-    SameConv,
-    stage_sizes,
-)
+from sa_engine.model.encoders.efficientnet_lite import EfficientNetLite, SameConv, stage_sizes
+from sa_engine.model.sizes import LITE_SIZES
 
 # Channels and depths of the published sizes.
 PUBLISHED = {

@@ -12,8 +12,9 @@ from PIL import Image
 
 from sa_engine.errors import CheckpointError, UsageError
 from sa_engine.model.encoders import imagenet
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES, EfficientNetLite
+from sa_engine.model.encoders.efficientnet_lite import EfficientNetLite
 from sa_engine.model.encoders.imagenet import PACKAGES, imagenet_backbone
+from sa_engine.model.sizes import LITE_SIZES
 from tests.support.backbone_package import install_backbone
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "images"

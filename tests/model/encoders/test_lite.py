@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sa_engine.model import strips
-from sa_engine.model.encoders.efficientnet_lite import LITE_SIZES
+from sa_engine.model.encoders import strips
 from sa_engine.model.encoders.lite import LiteEncoder
+from sa_engine.model.sizes import LITE_SIZES
 from sa_engine.model.variants import build_sam
 from tests.support.plain_lite import PlainLite
 from tests.support.weights import randomise

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sa_engine.model import strips
+from sa_engine.model.encoders import strips
 from sa_engine.model.encoders.tiny_vit import TinyVit
 from sa_engine.model.variants import build_sam
 from tests.support.weights import randomise

@@ -4,13 +4,8 @@ import pytest
 import torch
 
 from sa_engine.detection.network import Answers, Places
-from sa_engine.training.detector.losses import (
-    DetectorLossConfig,
-    assign,
-    box_iou,
-    detector_loss,
-    generalised_iou,
-)
+from sa_engine.training.detector.config import DetectorLossConfig
+from sa_engine.training.detector.losses import assign, box_iou, detector_loss, generalised_iou
 
 # A row of four places, 10 px apart.
 CENTRES = torch.tensor([[5.0, 5.0], [15.0, 5.0], [25.0, 5.0], [35.0, 5.0]])

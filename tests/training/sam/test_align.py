@@ -12,7 +12,8 @@ from sa_engine.errors import UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
 from sa_engine.model.variants import build_sam
-from sa_engine.training.sam.align import AlignConfig, AlignReport, AlignRequest, align
+from sa_engine.training.sam.align import AlignReport, AlignRequest, align
+from sa_engine.training.sam.config import AlignConfig
 from tests.support.backbone_package import install_backbone
 
 SMALL = AlignConfig(variant="lite0", image_size=64, steps=15, batch_images=2, warmup_steps=3)

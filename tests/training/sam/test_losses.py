@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from sa_engine.training.sam.losses import LossWeights, dice_loss, mask_loss, true_iou
+from sa_engine.training.sam.config import LossWeights
+from sa_engine.training.sam.losses import dice_loss, mask_loss, true_iou
 
 SURE = 40.0
 TARGET = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])

@@ -11,14 +11,8 @@ from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
-from sa_engine.training.sam.losses import LossWeights
-from sa_engine.training.sam.rounds import (
-    Batch,
-    RoundsConfig,
-    first_points,
-    mask_only_schedule,
-    run_rounds,
-)
+from sa_engine.training.sam.config import LossWeights, RoundsConfig
+from sa_engine.training.sam.rounds import Batch, first_points, mask_only_schedule, run_rounds
 from sa_engine.training.sam.similarity import ClickSimilarity
 from sa_engine.training.sam.trainer import stack, to_device
 from tests.support.small_sam import small_sam
