@@ -1,14 +1,17 @@
-"""The data engine's loop on real photographs: does each stage make the model better?
+"""The data engine's loop on a domain that its model has never seen: what does each stage bring?
 
-    python -m benchmarks.retrain_loop --data DATASETS --unlabelled PHOTOS --start easy.safetensors
+    python -m benchmarks.retrain_loop --data DATASETS --start start.safetensors
 
-DATASETS holds train/<set> and dev/<set>, datasets of masks that people drew (`sa-engine import`).
-Annotators are simulated by masks that are held back: stage 1 gets the human masks of one part of
-the training images; in stage 2 detector and model propose on another part, and the annotator takes
-over what fits a human mask (IoU of at least 0.8), deletes the rest and adds what is missing; in
-stage 3 a model makes masks on photographs without any human. Each stage trains on from the model
-promoted so far, for the same number of steps; controls tell what its masks bring from what its
-steps bring. Measured on dev/, which nothing is trained on:
+DATASETS holds train/<set> and dev/<set>, datasets of masks that people drew (`sa-engine import`,
+`sa-engine split`): two parts of one domain. --start names weights that were trained on neither;
+without it the bundled weights are taken, which have seen the training images, and the result says
+so. Annotators are simulated by masks that are held back: stage 1 gets the human masks of one part
+of the training images; in stage 2 detector and model propose on another part, and the annotator
+takes over what fits a human mask (IoU of at least 0.8), deletes the rest and adds what is missing;
+in stage 3 a model makes masks on the photographs that are left, without any human. Each stage
+trains on from the model promoted so far, by the recipe `finetune` that users get, for the same
+number of steps; controls tell what its masks bring from what its steps bring. Measured on dev/,
+which nothing is trained on:
 
     stage1           human masks of part 1
     stage2           + part 2, proposed and corrected
@@ -19,12 +22,8 @@ steps bring. Measured on dev/, which nothing is trained on:
     stage2-longer    parts 1 and 2 only, for as many steps as stage3 has had
     stage1-longest   part 1 only, for as many steps as stage3 has had
 
---start should name weights that have seen no photograph, as the first stage of
-`make bundled-model` (easy.safetensors). Without it the bundled weights are taken, which were
-trained on all of the training images: stage 2 can then teach them nothing new, and the result says
-so. The steps of each training follow from --minutes; the same command continues a run.
-
-Written beside this script: results/retrain_loop.json, .md and .svg.
+The steps of each training follow from --minutes unless --steps says them; the same command
+continues a run. Written beside this script: results/retrain_loop.json, .md and .svg.
 """
 
 import argparse
@@ -78,8 +77,8 @@ from sa_engine.pipelines.train import TrainOptions, retrain
 from sa_engine.version import __version__
 
 HERE = Path(__file__).resolve().parent
-SETS = ("coco", "ccp", "carparts", "facades", "endangered", "cats")
-DEV = ("bsds500", "grabcut", "lvis", "pennfudan")
+DOMAIN = ("carparts",)
+RECIPE = "finetune"
 TRAINING_SHARE = 0.55
 """Of the budget, for the trainings of the model; the rest is for all else."""
 
@@ -155,10 +154,11 @@ def write_part(out: Path, members: Sequence[tuple[str, Dataset, int]]) -> Path:
     return out
 
 
-def divide(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The human masks of stage 1 and the held-back ones of stage 2: two parts of the same sets.
+def divide(options: argparse.Namespace) -> tuple[tuple[Path, Path], Path]:
+    """The human masks of stage 1, the held-back ones of stage 2, and the photographs of stage 3.
 
-    Images are drawn by a hash of their content, as evenly from the sets as these allow.
+    Three parts of the same sets, the last as files without masks. Images are drawn by a hash of
+    their content, as evenly from the sets as these allow.
     """
     wanted = (options.stage1_images, options.stage2_images)
     parts: list[list[tuple[str, Dataset, int]]] = [[], []]
@@ -176,8 +176,15 @@ def divide(options: argparse.Namespace) -> tuple[Path, Path]:
             for name, (dataset, pool) in pools.items():
                 if pool and len(part) < count:
                     part.append((name, dataset, pool.pop(0)))
-    folders = [options.out / "parts" / name for name in ("part1", "part2")]
-    return write_part(folders[0], parts[0]), write_part(folders[1], parts[1])
+    folders = [options.out / "parts" / name for name in ("part1", "part2", "rest")]
+    folders[2].mkdir(parents=True, exist_ok=True)
+    for name, (dataset, pool) in pools.items():
+        for position in pool:
+            record = dataset[position]
+            to = folders[2] / f"{name}-{record.file_name}"
+            if not to.exists():
+                replace_file(to, dataset.read_image_bytes(record))
+    return (write_part(folders[0], parts[0]), write_part(folders[1], parts[1])), folders[2]
 
 
 def plan_steps(options: argparse.Namespace, part1: Path, start: Path) -> int:
@@ -195,9 +202,8 @@ def plan_steps(options: argparse.Namespace, part1: Path, start: Path) -> int:
                 data=[part1],
                 out=Path(folder) / "trial.safetensors",
                 init=start,
-                recipe="scratch",
+                recipe=RECIPE,
                 changes=changes,
-                synthetic=0.0,
                 device=options.device,
             )
             before = time.process_time()
@@ -213,28 +219,26 @@ def plan_steps(options: argparse.Namespace, part1: Path, start: Path) -> int:
 
 def training_changes(options: argparse.Namespace, steps: int) -> dict[str, dict[str, Any]]:
     """Options of every training."""
-    return {
-        "train": {"image_size": options.size, "steps": steps, "batch_images": options.batch},
-        "rounds": {"rounds": 1},
-        "optim": {"lr": options.lr},
-    }
+    optim = {} if options.lr is None else {"lr": options.lr}
+    return {"train": {"steps": steps, "batch_images": options.batch}, "optim": optim}
 
 
 def loop_config(
-    options: argparse.Namespace, *, parts: tuple[Path, Path], start: Path, steps: int
+    options: argparse.Namespace,
+    *,
+    parts: tuple[Path, Path],
+    unlabelled: Path,
+    start: Path,
+    steps: int,
 ) -> LoopConfig:
     """The loop and its controls: rounds after the third are measured and never promoted."""
     changes = training_changes(options, steps)
     oftener = {"manual": 10.0, "semi-automatic": 10.0}
 
     def train(init: str, *sets: str) -> TrainPlan:
-        return TrainPlan(
-            data=sets, init=init, recipe="scratch", changes=changes, synthetic=0.0, calibrate=24
-        )
+        return TrainPlan(data=sets, init=init, recipe=RECIPE, changes=changes, calibrate=24)
 
-    detector = DetectorPlan(
-        changes={"train": {"steps": options.detector_steps, "batch_images": options.batch}}
-    )
+    detector = DetectorPlan(changes={"train": {"steps": options.detector_steps, "batch_images": 8}})
     proposed = Gather(
         name="corrected",
         kind=Kind.SEMI,
@@ -244,7 +248,7 @@ def loop_config(
     automatic = Gather(
         name="found",
         kind=Kind.AUTO,
-        images=str(options.unlabelled),
+        images=str(unlabelled),
         limit=options.stage3_images,
         options={"points_per_side": options.points_per_side},
     )
@@ -363,6 +367,7 @@ def results(
 ) -> dict[str, Any]:
     """Everything that was found."""
     rounds = []
+    card = read_card(state.started_from.path)
     for each in state.rounds:
         measured = None if each.measured is None else asdict(each.measured)
         rounds.append(
@@ -389,9 +394,11 @@ def results(
         "options": {
             name: str(value) if isinstance(value, Path) else value
             for name, value in vars(options).items()
-            if name not in ("out", "data", "unlabelled", "results")
+            if name not in ("out", "data", "results")
         },
         "start_saw_photographs": start_saw_photographs,
+        "start_card": {"name": card.name, "variant": card.variant, "image_size": card.image_size}
+        | {"data": list(card.data)},
         "cpu_minutes": round(budget.spent / 60, 1),
         "start": None if state.start is None else asdict(state.start),
         "rounds": rounds,
@@ -429,23 +436,21 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="train/ and dev/ as datasets")
-    parser.add_argument("--unlabelled", required=True, help="photographs for stage 3")
     parser.add_argument("--out", type=Path, default=Path("out/retrain-loop"))
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--minutes", type=float, default=120, help="CPU minutes in all")
-    parser.add_argument("--start", type=Path, help="weights that have seen no photograph")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--dev", nargs="+", default=list(DEV))
-    parser.add_argument("--stage1-images", type=int, default=60)
-    parser.add_argument("--stage2-images", type=int, default=740)
-    parser.add_argument("--stage3-images", type=int, default=300)
-    parser.add_argument("--dev-images", type=int, default=32, help="of each dev set")
+    parser.add_argument("--start", type=Path, help="weights that have seen none of the sets")
+    parser.add_argument("--sets", nargs="+", default=list(DOMAIN))
+    parser.add_argument("--dev", nargs="+", default=list(DOMAIN))
+    parser.add_argument("--stage1-images", type=int, default=40)
+    parser.add_argument("--stage2-images", type=int, default=160)
+    parser.add_argument("--stage3-images", type=int, default=120)
+    parser.add_argument("--dev-images", type=int, default=60, help="of each dev set")
     parser.add_argument("--dev-masks", type=int, default=6, help="of each dev image")
-    parser.add_argument("--size", type=int, default=160, help="side of the model's input, pixels")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--lr", type=float, help="learning rate, instead of the recipe's")
     parser.add_argument("--steps", type=int, help="of each training, instead of the budget's")
-    parser.add_argument("--detector-steps", type=int, default=1500)
+    parser.add_argument("--detector-steps", type=int, default=600)
     parser.add_argument("--points-per-side", type=int, default=16, help="of stage 3's grid")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
@@ -457,9 +462,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     budget = Budget(options.out, options.minutes * 60)
     start = options.start or bundled_model()
-    parts = divide(options)
+    parts, unlabelled = divide(options)
     options.steps = plan_steps(options, parts[0], start)
-    config = loop_config(options, parts=parts, start=start, steps=options.steps)
+    config = loop_config(
+        options, parts=parts, unlabelled=unlabelled, start=start, steps=options.steps
+    )
     stopped = None
     try:
         state = run_loop(config, watcher=Spender(budget))

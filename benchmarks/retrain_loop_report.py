@@ -28,15 +28,18 @@ ROUNDS = {
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The results as a page."""
-    options = found["options"]
+    options, card = found["options"], found["start_card"]
     lines = [
-        "# The loop on real photographs",
+        "# The loop on a domain that its model has never seen",
         "",
         f"`python -m benchmarks.retrain_loop`, {found['date']}, {found['cpu_minutes']} CPU minutes "
         f"of {options['minutes']:g} on {found['machine']['cores']} cores "
         f"({found['machine']['processor']}), torch {found['machine']['torch']}. Each training: "
-        f"{options['steps']} steps of {options['batch']} pictures at {options['size']} px. What "
+        f"{options['steps']} steps of {options['batch']} pictures at {card['image_size']} px. What "
         "more masks bring is the difference to the model that had as many steps without them.",
+        "",
+        f"The domain: {', '.join(options['sets'])}. The start: {card['variant']} at "
+        f"{card['image_size']} px, trained on {'; '.join(card['data']) or 'what its card says'}.",
         "",
     ]
     if found["start_saw_photographs"]:

@@ -249,6 +249,12 @@ def instances(**options: Any) -> None:
     help="From this IoU with a known mask a mask is right.",
 )
 @click.option(
+    "--mask-nms-thresh",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="With --write: recommend this, too, for the NMS by the masks themselves, which "
+    "comes last in everything mode.  [default: what the card has]",
+)
+@click.option(
     "--write",
     "write_card",
     is_flag=True,

@@ -34,6 +34,7 @@ def find_thresholds(
     datasets: tuple[Path | str, ...],
     points_per_side: int,
     match_iou: float,
+    mask_nms_thresh: float | None,
     write_card: bool,
     max_images: int | None,
     out: Path | None,
@@ -44,6 +45,8 @@ def find_thresholds(
     checkpoint: Path | None = options["checkpoint"]
     if write_card and checkpoint is None:
         raise UsageError("--write needs --checkpoint: the file to write the thresholds to")
+    if mask_nms_thresh is not None and not write_card:
+        raise UsageError("--mask-nms-thresh is what to write: add --write")
     if write_card and options["image_size"] is not None:
         raise UsageError("--write is for the weights' own size; leave out --image-size")
     opened = open_sets(datasets)
@@ -71,7 +74,7 @@ def find_thresholds(
     console().result(best)
     write(out, played)
     if write_card and checkpoint is not None:
-        _write(Path(checkpoint), best, list(opened), len(judged))
+        _write(Path(checkpoint), best, list(opened), len(judged), mask_nms_thresh)
 
 
 _HEAD = ["pred IoU >", "stability >=", "masks/image", "precision", "recall", "F0.5"]
@@ -100,11 +103,14 @@ def _outline(played: list[Operating], best: Operating) -> list[Operating]:
     return sorted(rows, key=lambda o: (o.stability_score_thresh, o.pred_iou_thresh))
 
 
-def _write(checkpoint: Path, best: Operating, sets: list[str], images: int) -> None:
+def _write(
+    checkpoint: Path, best: Operating, sets: list[str], images: int, mask_nms: float | None
+) -> None:
     card = read_card(checkpoint)
     change_card(
         checkpoint,
         pred_iou_thresh=best.pred_iou_thresh,
         stability_score_thresh=best.stability_score_thresh,
+        mask_nms_thresh=card.mask_nms_thresh if mask_nms is None else mask_nms,
         results={**card.results, "thresholds": {**asdict(best), "sets": sets, "images": images}},
     )

@@ -77,6 +77,7 @@ def average_models(
         options={"average_of": [{"name": each.name, **each.options} for each in cards]},
         pred_iou_thresh=cards[0].pred_iou_thresh,
         stability_score_thresh=cards[0].stability_score_thresh,
+        mask_nms_thresh=cards[0].mask_nms_thresh,
     )
     save_checkpoint(sam, out, card)
     _say_written(sam, out)
@@ -90,12 +91,18 @@ def _say_written(sam: Sam, path: Path) -> None:
     )
 
 
+def _mask_nms(card: ModelCard) -> list[tuple[str, str]]:
+    limit = card.mask_nms_thresh
+    return [] if limit is None else [("largest IoU of two", f"{limit:g}  {RECOMMENDED}")]
+
+
 def _text(card: ModelCard | DetectorCard) -> str:
     rows = [("name", card.name), ("variant", card.variant), ("image size", f"{card.image_size} px")]
     if isinstance(card, ModelCard):
         rows += [
             ("least predicted IoU", f"{card.pred_iou_thresh:g}  {RECOMMENDED}"),
             ("least stability", f"{card.stability_score_thresh:g}  {RECOMMENDED}"),
+            *_mask_nms(card),
         ]
     else:
         rows += [

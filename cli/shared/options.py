@@ -23,7 +23,7 @@ __all__ = ["CommandGroup", "GroupedCommand", "GroupedOption"]
 ALIASES = {"min_mask_area": ("--min-area",), "points_per_side": ("--grid",)}
 """One name for one thing: what other commands call a field of a configuration."""
 
-OF_THE_MODEL = frozenset({"pred_iou_thresh", "stability_score_thresh"})
+OF_THE_MODEL = frozenset({"pred_iou_thresh", "stability_score_thresh", "mask_nms_thresh"})
 """Fields whose default is what the model's card recommends."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -251,7 +251,9 @@ def _option_from(field: Field[Any], text: str, group: str) -> Callable[[F], F]:
         type=_kind(field),
         default=None,
         help=text[:1].upper() + text[1:] + shown,
-        help_default=_of_the_model(field.name) if field.name in OF_THE_MODEL else None,
+        help_default=_of_the_model(field.name)
+        if field.default is None and field.name in OF_THE_MODEL
+        else None,
     )
 
 

@@ -109,7 +109,7 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
     checkpoint, detector = _files(run)
     card, found_by = read_card(checkpoint), read_detector_card(detector)
     proposals = resolve_proposals(
-        recommended={"box_score_thresh": found_by.box_score_thresh, **card.recommended()},
+        recommended={"box_score_thresh": found_by.box_score_thresh, **card.least_quality()},
         options=run.proposal_options,
     )
     existing = None if run.existing is None else Dataset(run.existing).digest()

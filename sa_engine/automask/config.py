@@ -45,14 +45,13 @@ class GeneratorConfig:
     max_mask_area: masks of more pixels (of the full image) are dropped, >= 1; without it there
         is no limit.
     mask_nms_thresh: finally, of two masks that overlap by more than this themselves (not only their
-        boxes) the one with the lower predicted IoU goes, (0, 1]; without it there
-        is no such step.
+        boxes) the one with the lower predicted IoU goes, (0, 1]; 1 keeps all.
     mask_nms_overlap: how that overlap is measured, IoU or containment.
     crops_per_batch: crops that go through the image encoder together, >= 1; by default what
         suits the device. It changes speed and memory only.
 
-    pred_iou_thresh and stability_score_thresh are those that the model's card recommends unless
-    they are given.
+    pred_iou_thresh, stability_score_thresh and mask_nms_thresh are those that the model's card
+    recommends unless they are given; a card may recommend no mask_nms_thresh, which keeps all.
 
     Raises UsageError, naming the parameter, for a value outside its range.
     """
@@ -158,12 +157,13 @@ _PUBLISHED = {
     "pred_iou_thresh": PRED_IOU_THRESH,
     "stability_score_thresh": STABILITY_SCORE_THRESH,
 }
+_KEEPS_ALL = 1.0
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The plain grid; thresholds as the model's card recommends.
     "default": {},
     # Exactly the published generator's defaults, whatever the model's card recommends.
-    "reference": _PUBLISHED,
+    "reference": {**_PUBLISHED, "mask_nms_thresh": _KEEPS_ALL},
     # The paper's automatic stage: 32x32 points, 2x2 crops with 16x16, 4x4 crops with 8x8.
     "sa-1b": {
         "crop_n_layers": 2,
@@ -205,7 +205,7 @@ def resolve(
 
 
 def thresholds_of(card: ModelCard | None) -> Mapping[str, float]:
-    """The thresholds that a model's card recommends; for None those of the published generator."""
+    """What a model's card recommends; for None the published generator's least quality."""
     return _PUBLISHED if card is None else card.recommended()
 
 

@@ -57,7 +57,7 @@ def clean_and_limit(
 
 def drop_overlapping(records: Sequence[MaskRecord], config: GeneratorConfig) -> list[MaskRecord]:
     """Suppress by the overlap of the masks themselves, if configured; the order stays."""
-    if config.mask_nms_thresh is None:
+    if config.mask_nms_thresh is None or config.mask_nms_thresh == 1:
         return list(records)
     keep = mask_nms(
         [record.segmentation for record in records],

@@ -66,6 +66,7 @@ def proposal_config(config: GeneratorConfig) -> GeneratorConfig:
         pred_iou_thresh=0.0,
         stability_score_thresh=0.0,
         box_nms_thresh=0.9,
+        mask_nms_thresh=1.0,
         crop_n_layers=0,
     )
 

@@ -29,6 +29,7 @@ class ModelCard:
     results: measured figures by protocol, JSON values.
     pred_iou_thresh: recommended least predicted IoU for automatic masks, [0, 1].
     stability_score_thresh: recommended least stability for automatic masks, [0, 1].
+    mask_nms_thresh: recommended largest IoU of two automatic masks, (0, 1]; None for no such limit.
     engine_version: the engine that wrote the file; "" if another program did.
     """
 
@@ -40,14 +41,21 @@ class ModelCard:
     results: Mapping[str, Any] = field(default_factory=dict)
     pred_iou_thresh: float = PRED_IOU_THRESH
     stability_score_thresh: float = STABILITY_SCORE_THRESH
+    mask_nms_thresh: float | None = None
     engine_version: str = __version__
 
-    def recommended(self) -> dict[str, float]:
-        """What the card recommends for automatic masks, by the parameters' names."""
+    def least_quality(self) -> dict[str, float]:
+        """The least predicted IoU and stability that the card recommends, by parameters' names."""
         return {
             "pred_iou_thresh": self.pred_iou_thresh,
             "stability_score_thresh": self.stability_score_thresh,
         }
+
+    def recommended(self) -> dict[str, float]:
+        """What the card recommends for everything mode, by the parameters' names."""
+        if self.mask_nms_thresh is None:
+            return self.least_quality()
+        return self.least_quality() | {"mask_nms_thresh": self.mask_nms_thresh}
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not isinstance(self.variant, str):
@@ -60,6 +68,9 @@ class ModelCard:
             value = getattr(self, label)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{label} is {value}; it must be from 0 to 1")
+        limit = self.mask_nms_thresh
+        if limit is not None and not 0.0 < limit <= 1.0:
+            raise ValueError(f"mask_nms_thresh is {limit}; it must be over 0 and at most 1")
 
     def to_json(self) -> str:
         """One line with sorted keys: the same card, the same bytes."""

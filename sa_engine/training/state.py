@@ -21,6 +21,7 @@ from sa_engine.errors import TrainingError, UsageError
 from sa_engine.model.checkpoint import save_torch
 from sa_engine.training.optimizer import MovingAverage
 
+_LOCK = "lock"
 STATE_NAME = "state.pt"
 """The file, in a run's folder, that a resumed run starts from."""
 
@@ -83,27 +84,45 @@ def only_run(folder: Path, *, is_main: bool = True) -> Iterator[None]:
     if not is_main:
         yield
         return
-    with explain_output(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = _locked(folder)
     try:
+        yield
+    finally:
+        # A training that failed before it began leaves nothing.
+        with contextlib.suppress(OSError):
+            if [each.name for each in folder.iterdir()] == [_LOCK]:
+                (folder / _LOCK).unlink()
+                folder.rmdir()
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """The run's lock, open and held."""
+    while True:
+        lock = _open_lock(folder)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             who = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            os.close(lock)
             raise UsageError(
                 f"{who} is training in {folder}: wait until it has ended, or choose another --out"
             ) from None
         except OSError:
-            # No locks on this file system.
-            pass
-        else:
-            with explain_output(folder):
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        yield
-    finally:
-        os.close(lock)
+            return lock  # no locks on this file system
+        if os.fstat(lock).st_nlink:
+            break
+        os.close(lock)  # whoever held it took it away as it ended
+    with explain_output(folder):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+    return lock
+
+
+def _open_lock(folder: Path) -> int:
+    with explain_output(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def load_state(path: Path, *, fingerprint: str) -> RunState | None:

@@ -104,6 +104,17 @@ def test_thresholds_that_are_not_given_are_those_of_the_model() -> None:
         GeneratorConfig().least_predicted_iou  # noqa: B018
 
 
+def test_a_card_may_recommend_that_masks_overlap_less() -> None:
+    card = ModelCard(name="m", variant="vit_t", image_size=64, mask_nms_thresh=0.8)
+    assert GeneratorConfig().with_thresholds_of(card).mask_nms_thresh == 0.8
+    assert GeneratorConfig(mask_nms_thresh=1.0).with_thresholds_of(card).mask_nms_thresh == 1.0
+    assert GeneratorConfig().with_thresholds_of(None).mask_nms_thresh is None
+    assert resolve(recommended=card.recommended()).mask_nms_thresh == 0.8
+    reference = resolve(recommended=card.recommended(), preset="reference")
+    assert reference.with_thresholds_of(card).mask_nms_thresh == 1.0
+    assert "mask_nms_thresh" not in card.least_quality()
+
+
 def test_grids_replace_the_points_per_side() -> None:
     config = resolve(options={"point_grids": (((0.5, 0.5),),)})
     assert config.points_per_side is None

@@ -86,3 +86,4 @@ def test_mask_nms_prefers_predicted_iou_and_keeps_the_order() -> None:
     )
     assert drop_overlapping([a, b, c], GeneratorConfig()) == [a, b, c]
     assert drop_overlapping([a, b, c], GeneratorConfig(mask_nms_thresh=0.8)) == [b, c]
+    assert drop_overlapping([a, b, c], GeneratorConfig(mask_nms_thresh=1.0)) == [a, b, c]

@@ -195,4 +195,5 @@ def _card(request: AlignRequest, images: int, errors: list[float]) -> ModelCard:
         results={"embedding_error": sum(recent) / len(recent)},
         pred_iou_thresh=start.pred_iou_thresh,
         stability_score_thresh=start.stability_score_thresh,
+        mask_nms_thresh=start.mask_nms_thresh,
     )

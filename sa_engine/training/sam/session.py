@@ -258,4 +258,5 @@ def _card(request: TrainRequest, data: TrainingData, recent: Sequence[StepReport
         card,
         pred_iou_thresh=start.pred_iou_thresh,
         stability_score_thresh=start.stability_score_thresh,
+        mask_nms_thresh=start.mask_nms_thresh,
     )

@@ -239,7 +239,16 @@ def test_two_runs_of_one_folder_do_not_mix(tmp_path: Path, scenes: Path):
         pytest.raises(UsageError, match=r"process \d+ on .* is training in .*: wait"),
     ):
         train_sam(request)
+    assert not request.run_folder.exists()  # nothing began there
     # Only the process that writes holds it.
     with only_run(request.run_folder), only_run(request.run_folder, is_main=False):
         pass
     train_sam(request)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no dataset")
+    with pytest.raises(UsageError):
+        train_sam(TrainRequest(data=[notes], out=tmp_path / "x.safetensors", recipe=tiny()))
+    assert list(tmp_path.iterdir()) == [notes]
