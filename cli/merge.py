@@ -31,11 +31,11 @@ def command(
     """Put the images and masks of DATASETS into one new dataset.
 
     Ids are given anew. An image that several datasets have, by its content, comes once with the
-    masks of all; the very same mask comes once. The same command again continues an interrupted
-    merge.
+    masks of all; the very same mask comes once. One dataset alone, which grew by a few images at a
+    time, comes in full shards. The same command again continues an interrupted merge.
     """
-    if len(datasets) < 2:
-        raise UsageError(f"give two datasets or more to merge, not {len(datasets)}")
+    if not datasets:
+        raise UsageError("no dataset: give those that are to be one")
     with Meter("merge") as meter:
         report = merge(datasets, out, images_per_shard=images_per_shard, progress=meter.to)
     line = f"{out}: {count(report.num_images, 'image')}, {count(report.num_masks, 'mask')}"
@@ -49,4 +49,6 @@ def command(
             f"{count(report.kept_apart, 'image has', 'images have')} the content of another, "
             "stored at another size; they were kept apart"
         )
-    console().result({"out": str(out), **asdict(report)})
+    record = asdict(report)
+    record["images"], record["masks"] = record.pop("num_images"), record.pop("num_masks")
+    console().result({"out": str(out), **record})

@@ -141,7 +141,7 @@ def _images() -> list[dict[str, Any]]:
         ("import instances.json --out x --images none", 2, "there is no none"),
         ("export none --format coco --out x", 2, "not a dataset"),
         ("export none --format coco --out x --min-iou 2", 2, "not in the range"),
-        ("merge none --out x", 2, "give two datasets or more"),
+        ("merge --out x", 2, "no dataset: give those that are to be one"),
         ("split none --val 0.1", 2, "not a dataset"),
         ("split none --val 7", 2, "between 0 and 1"),
         ("verify none", 2, "not a dataset"),
