@@ -51,7 +51,8 @@ def test_no_pickle_is_executed() -> None:
             if name == "torch.load":
                 assert options.get("weights_only") == "True", path
                 loads += 1
-            assert name not in ("eval", "exec", "np.load", "numpy.load", "yaml.load"), path
+            if ast.unparse(call) != "exec('')":  # of nothing, to forget an interrupt
+                assert name not in ("eval", "exec", "np.load", "numpy.load", "yaml.load"), path
             assert not name.startswith(("pickle.load", "pickle.Unpickler")), path
             assert "allow_pickle" not in options, path
     assert loads == 3  # so that the search cannot pass by finding nothing
