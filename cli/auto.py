@@ -14,13 +14,14 @@ from sa_engine.cli.shared.options import (
     option_names,
     options_from,
     out_option,
+    prepare_option,
     run_options,
     storing_options,
     take,
     take_images,
 )
 from sa_engine.cli.shared.progress import RunBar
-from sa_engine.cli.shared.run_summary import report_run
+from sa_engine.cli.shared.run_summary import report_prepared, report_run
 from sa_engine.cli.shared.workers import take_workers
 from sa_engine.pipelines.run.worker import Reading
 
@@ -59,6 +60,7 @@ NOTHING_FOUND = (
 )
 @model_options
 @storing_options
+@prepare_option
 @run_options
 def command(out: Path | str, preset: str, **options: Any) -> int:
     """Make masks for a folder of photographs, without people.
@@ -75,11 +77,12 @@ def command(out: Path | str, preset: str, **options: Any) -> int:
     interrupted, to be continued.
     """
     # Here, so that --help does not wait for torch.
-    from sa_engine.pipelines.stages.automatic import AutomaticRun, run_automatic
+    from sa_engine.pipelines.stages.automatic import AutomaticRun, prepare_automatic, run_automatic
 
     images = take_images(options)
     chosen = take(options, option_names(GeneratorConfig))
-    workers = take_workers(options)
+    workers, failed_ok = take_workers(options), options.pop("failed_images_ok")
+    prepare = options.pop("prepare")
     run = AutomaticRun(
         images=images,
         out=out,
@@ -89,6 +92,9 @@ def command(out: Path | str, preset: str, **options: Any) -> int:
         workers=workers,
         **options,
     )
+    if prepare:
+        prepare_automatic(run)
+        return report_prepared(out)
     with RunBar("auto") as bar:
         summary = run_automatic(run, progress=bar)
-    return report_run(summary, nothing_found=NOTHING_FOUND, beside={})
+    return report_run(summary, failed_ok=failed_ok, nothing_found=NOTHING_FOUND, beside={})

@@ -85,7 +85,7 @@ def command(
     3 done, but some images failed, or no mask and no box could be read; 5 done, but images that the
     annotations name, or whole files of annotations, are missing; 130 interrupted, to be continued.
     """
-    workers = take_workers(options)
+    workers, failed_ok = take_workers(options), options.pop("failed_images_ok")
     run = ImportRun(
         annotations=source,
         out=out,
@@ -99,7 +99,7 @@ def command(
     )
     with RunBar("import") as bar:
         summary = run_import(run, progress=bar, announce=_say_plan)
-    status = report_run(summary.run)
+    status = report_run(summary.run, failed_ok=failed_ok)
     report = summary.report
     console().result({**as_record(summary.run), "format": summary.format, "report": report})
     if report is None:

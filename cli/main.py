@@ -17,6 +17,8 @@ from sa_engine.version import __version__
 COMMANDS = {
     "auto": ("auto", "Make masks for a folder of photographs, without people (stage 3)."),
     "semi": ("semi", "Propose masks for people to correct, by a box detector (stage 2)."),
+    "work": ("work", "Help to make a dataset that was begun: the unit of work of a cluster."),
+    "submit": ("submit.command", "Hand the work on a dataset to Slurm or Kubernetes."),
     "annotate": ("annotate", "Label masks in a browser, with the model's help (stages 1 and 2)."),
     "import": ("import_", "Turn masks that people made into a dataset (stage 1)."),
     "export": ("export", "Write a dataset in another tool's format."),

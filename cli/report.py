@@ -1,6 +1,5 @@
 """`sa-engine report`: what a dataset is, or several side by side."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.formats.registry import Format
+from sa_engine.pipelines.run.cores import usable_cores
 from sa_engine.report.figures.strangest import COUNT
 
 
@@ -74,7 +74,7 @@ def command(datasets: tuple[Path | str, ...], kind: str | None, **options: Any) 
     from sa_engine.pipelines.report.run import ReportRun, write_report
 
     if options["workers"] is None:
-        options["workers"] = os.cpu_count() or 1
+        options["workers"] = usable_cores()
     run = ReportRun(datasets=datasets, format=None if kind is None else Format(kind), **options)
     with Meter("report") as meter:
         summary = write_report(run, progress=lambda _, done, total: meter.to(done, total))

@@ -14,6 +14,7 @@ from sa_engine.cli.shared.options import (
     option_names,
     options_from,
     out_option,
+    prepare_option,
     run_options,
     storing_options,
     take,
@@ -21,7 +22,7 @@ from sa_engine.cli.shared.options import (
 )
 from sa_engine.cli.shared.places import PLACE, WEIGHTS
 from sa_engine.cli.shared.progress import RunBar
-from sa_engine.cli.shared.run_summary import report_run
+from sa_engine.cli.shared.run_summary import report_prepared, report_run
 from sa_engine.cli.shared.workers import take_workers
 from sa_engine.pipelines.run.worker import Reading
 
@@ -54,6 +55,7 @@ NOTHING_FOUND = (
 @model_options
 @options_from(ProposalConfig, group="Proposals")
 @storing_options
+@prepare_option
 @run_options
 def command(out: Path | str, **options: Any) -> int:
     """Propose masks for people to correct: a detector's boxes prompt the model.
@@ -67,11 +69,16 @@ def command(out: Path | str, **options: Any) -> int:
     interrupted, to be continued.
     """
     # Here, so that --help does not wait for torch.
-    from sa_engine.pipelines.stages.semi_automatic import SemiAutomaticRun, run_semi_automatic
+    from sa_engine.pipelines.stages.semi_automatic import (
+        SemiAutomaticRun,
+        prepare_semi_automatic,
+        run_semi_automatic,
+    )
 
     images = take_images(options)
     chosen = take(options, option_names(ProposalConfig))
-    workers = take_workers(options)
+    workers, failed_ok = take_workers(options), options.pop("failed_images_ok")
+    prepare = options.pop("prepare")
     run = SemiAutomaticRun(
         images=images,
         out=out,
@@ -80,6 +87,9 @@ def command(out: Path | str, **options: Any) -> int:
         workers=workers,
         **options,
     )
+    if prepare:
+        prepare_semi_automatic(run)
+        return report_prepared(out)
     with RunBar("semi") as bar:
         summary = run_semi_automatic(run, progress=bar)
-    return report_run(summary, nothing_found=NOTHING_FOUND, beside={})
+    return report_run(summary, failed_ok=failed_ok, nothing_found=NOTHING_FOUND, beside={})

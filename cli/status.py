@@ -1,6 +1,8 @@
 """`sa-engine status`: how far a dataset is."""
 
+import time
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from sa_engine.cli.shared.command import GroupedCommand
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import PLACE
 from sa_engine.cli.shared.printable import in_line
-from sa_engine.cli.shared.progress import duration
+from sa_engine.cli.shared.progress import count, duration
 from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, read_status
+from sa_engine.errors import ExitStatus
 from sa_engine.formats.work.settings import WORK_JSON
 
 
@@ -26,7 +29,18 @@ from sa_engine.formats.work.settings import WORK_JSON
     show_default=True,
     help="Name at most so many failed images.",
 )
-def command(dataset: Path | str, failures: int) -> None:
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Let the exit status say it: 0 complete, 3 complete with failed images, 5 not complete.",
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Say it again every so many seconds, until the dataset is complete.",
+)
+def command(dataset: Path | str, failures: int, check: bool, watch: float | None) -> ExitStatus:
     """Say how far DATASET is, who works on it, how fast, and what failed.
 
     DATASET may also be the folder of people's answers that sa-engine annotate keeps: then images
@@ -36,8 +50,12 @@ def command(dataset: Path | str, failures: int) -> None:
     """
     if isinstance(dataset, Path) and (dataset / WORK_JSON).is_file():
         _say_work(dataset)
-        return
+        return ExitStatus.DONE
     status = read_status(dataset)
+    while watch is not None and not status.is_complete:
+        console().note(f"{datetime.now():%H:%M:%S} {dataset}: {_headline(status)}")
+        time.sleep(watch)
+        status = read_status(dataset)
     console().say(f"{dataset}: {_headline(status)}")
     for each in status.working:
         holder = each.holder
@@ -47,12 +65,20 @@ def command(dataset: Path | str, failures: int) -> None:
         )
     named = failed_images(dataset, limit=failures) if status.num_failed else []
     console().result(_record(status, named))
+    verdict = _verdict(status) if check else ExitStatus.DONE
     if not status.num_failed:
-        return
+        return verdict
     reasons = ", ".join(f"{count} {reason}" for reason, count in status.num_failed.items())
     console().say(f"  failed: {reasons}")
     for failure in named:
         console().say(f"    {failure.image_id} {in_line(failure.source)}: {in_line(failure.error)}")
+    return verdict
+
+
+def _verdict(status: DatasetStatus) -> ExitStatus:
+    if not status.is_complete:
+        return ExitStatus.INCOMPLETE
+    return ExitStatus.SOME_FAILED if status.num_failed else ExitStatus.DONE
 
 
 def _say_work(work: Path) -> None:
@@ -114,6 +140,8 @@ def _headline(status: DatasetStatus) -> str:
         line += f", {status.num_masks} masks in them"
     if status.images_per_s and status.seconds_left is not None:
         line += f"; {status.images_per_s:.2f} images/s, {duration(status.seconds_left)} left"
-    elif status.num_complete < manifest.num_shards:
+    elif status.working:
+        line += f"; {count(len(status.working), 'worker has', 'workers have')} begun"
+    elif not status.is_complete:
         line += "; nobody is at work, the command that began it continues it"
     return line

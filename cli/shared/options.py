@@ -151,13 +151,7 @@ storing_options = all_of(
     ),
 )
 
-run_options = all_of(
-    option(
-        "--limit",
-        group="Run",
-        type=click.IntRange(min=1),
-        help="Only the first so many images of the sorted list.",
-    ),
+working_options = all_of(
     option(
         "--workers",
         group="Run",
@@ -165,6 +159,49 @@ run_options = all_of(
         default=1,
         show_default=True,
         help="Processes on this machine; with several GPUs each takes the next one.",
+    ),
+    option(
+        "--max-failures",
+        group="Run",
+        type=click.IntRange(min=0),
+        help="Stop as soon as more images than this have failed.",
+    ),
+    option(
+        "--failed-images-ok",
+        group="Run",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        help="End with 0 instead of 3 where no more than this share of the images has failed, as "
+        "0.01: schedulers take any other status for a failed job.",
+    ),
+    option(
+        "--retry-failed",
+        group="Run",
+        is_flag=True,
+        help="Try the images again that failed in earlier runs; all others stay as they are.",
+    ),
+    option(
+        "--repair",
+        group="Run",
+        is_flag=True,
+        help="First check the bytes of complete shards, and make damaged ones anew.",
+    ),
+)
+
+prepare_option = option(
+    "--prepare",
+    group="Run",
+    is_flag=True,
+    help="Freeze the list of images and the options, and make nothing yet: `sa-engine work`, on "
+    "any machine that sees --out, does the rest.",
+)
+
+run_options = all_of(
+    option(
+        "--limit",
+        group="Run",
+        type=click.IntRange(min=1),
+        help="Only the first so many images of the sorted list.",
     ),
     option(
         "--shard-index",
@@ -179,24 +216,7 @@ run_options = all_of(
         help="Divide the shards into so many parts and do one of them. Without it, all jobs that "
         "share this output help with all shards.",
     ),
-    option(
-        "--max-failures",
-        group="Run",
-        type=click.IntRange(min=0),
-        help="Stop as soon as more images than this have failed.",
-    ),
-    option(
-        "--retry-failed",
-        group="Run",
-        is_flag=True,
-        help="Try the images again that failed in earlier runs; all others stay as they are.",
-    ),
-    option(
-        "--repair",
-        group="Run",
-        is_flag=True,
-        help="First check the bytes of complete shards, and make damaged ones anew.",
-    ),
+    working_options,
 )
 
 

@@ -1,5 +1,7 @@
 """The line that a run over images ends with."""
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +9,9 @@ import click
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import count, duration
+from sa_engine.dataset.folder.base import open_folder
+from sa_engine.dataset.manifest import read_manifest
+from sa_engine.dataset.shards.stats import complete_shards
 from sa_engine.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -14,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def report_run(
-    summary: "RunSummary", *, nothing_found: str = "", beside: dict[str, Any] | None = None
+    summary: "RunSummary",
+    *,
+    failed_ok: float | None = None,
+    nothing_found: str = "",
+    beside: dict[str, Any] | None = None,
 ) -> ExitStatus:
     """Print a run's one line, name what failed, and return the exit status.
 
+    failed_ok: share of the images that may fail before the exit status says so; None for none.
     nothing_found: what to try where no image has a mask; "" if that is no surprise.
     beside: further values of the result as JSON; None if the caller prints the result itself.
     """
@@ -39,7 +49,7 @@ def report_run(
         reasons = ", ".join(f"{number} {reason}" for reason, number in summary.num_failed.items())
         line += f"; {num_failed} failed ({reasons})"
     if summary.num_left:
-        line += f"; {count(summary.num_left, 'shard')} of other parts not made yet"
+        line += f"; {count(summary.num_left, 'shard')} of others not made yet"
     says.say(line)
     if beside is not None:
         says.result({**as_record(summary), **beside})
@@ -52,7 +62,29 @@ def report_run(
         click.echo(f"  and {unnamed} more: see `sa-engine status {summary.out}`", err=True)
     if num_failed and not summary.num_retried:
         click.echo("  to try them again: the same command with --retry-failed", err=True)
-    return ExitStatus.SOME_FAILED if num_failed else ExitStatus.DONE
+    tolerated = (failed_ok or 0) * summary.num_images
+    return ExitStatus.SOME_FAILED if num_failed > tolerated else ExitStatus.DONE
+
+
+def report_prepared(out: Path | str) -> ExitStatus:
+    """Say what was frozen at `out`, and how the work goes on."""
+    folder = open_folder(out)
+    manifest = read_manifest(folder)
+    complete = len(complete_shards(folder, manifest))
+    images, shards = count(manifest.num_images, "image"), count(manifest.num_shards, "shard")
+    line = f"{out}: prepared: {images} in {shards}"
+    if complete:
+        line += f", {complete} of them complete"
+    console().say(f"{line}; go on with: sa-engine work {shlex.quote(str(out))}")
+    console().result(
+        {
+            "out": str(out),
+            "images": manifest.num_images,
+            "shards": manifest.num_shards,
+            "shards_complete": complete,
+        }
+    )
+    return ExitStatus.DONE
 
 
 def as_record(summary: "RunSummary") -> dict[str, Any]:

@@ -19,9 +19,11 @@ class ArrayVariables:
     """Where a scheduler says which job of an array this is.
 
     index: number of this job.
-    first, last, step: of the numbers that the array was submitted with; `first` is None where it is
-        0, `last` where the scheduler does not say it.
+    first, last, step: of the numbers that the array was submitted with; None where the scheduler
+        does not say it.
     count: how many jobs there really are; None where the scheduler does not say it.
+    base: the least number of a job, and the first where the scheduler does not say that. LSF has 0
+        outside an array.
     """
 
     scheduler: str
@@ -30,6 +32,7 @@ class ArrayVariables:
     last: str | None = None
     step: str | None = None
     count: str | None = None
+    base: int = 0
 
 
 # From the schedulers' manuals.
@@ -45,9 +48,24 @@ SCHEDULERS = (
     ArrayVariables(
         "Grid Engine", "SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"
     ),
+    ArrayVariables(
+        "LSF", "LSB_JOBINDEX", last="LSB_JOBINDEX_END", step="LSB_JOBINDEX_STEP", base=1
+    ),
+    ArrayVariables("PBS", "PBS_ARRAY_INDEX"),
     ArrayVariables("Kubernetes", "JOB_COMPLETION_INDEX"),
     ArrayVariables("AWS Batch", "AWS_BATCH_JOB_ARRAY_INDEX", count="AWS_BATCH_JOB_ARRAY_SIZE"),
+    ArrayVariables("Google Batch", "BATCH_TASK_INDEX", count="BATCH_TASK_COUNT"),
+    ArrayVariables("Cloud Run", "CLOUD_RUN_TASK_INDEX", count="CLOUD_RUN_TASK_COUNT"),
 )
+
+LOCAL_RANKS = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK")
+"""Where launchers (srun, mpirun, torchrun) number the processes that they start on one machine."""
+
+
+def local_rank(environment: Mapping[str, str]) -> int:
+    """Which of the processes of one job on this machine this is, from 0; 0 where nobody says it."""
+    found = (_number(environment, name) for name in LOCAL_RANKS)
+    return next((rank for rank in found if rank is not None), 0)
 
 
 def choose_part(
@@ -111,9 +129,9 @@ class _Job:
 
 def _job_of(variables: ArrayVariables, environment: Mapping[str, str]) -> _Job | None:
     index = _number(environment, variables.index)
-    if index is None:
+    if index is None or index < variables.base:
         return None
-    first = _number(environment, variables.first) or 0
+    first = _number(environment, variables.first) or variables.base
     step = _number(environment, variables.step) or 1
     last = _number(environment, variables.last)
     count = _number(environment, variables.count)

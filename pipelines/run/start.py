@@ -1,5 +1,8 @@
 """A run on one machine, in this process or in worker processes that share an output."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sa_engine.dataset.folder.base import Folder
@@ -31,7 +34,7 @@ def run_here(
     Raises as `run_workers`.
     """
     workers = workers or Workers()
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, _asked_after(workers.max_seconds, stop):
         num_repaired = _repair(folder, annotator, reading, workers, stop)
         watch = Watch(folder, workers, progress)
         work(
@@ -41,7 +44,9 @@ def run_here(
             report=watch.see,
             stop=stop,
             part=workers.part,
+            number=workers.first,
             retry=watch.retry(),
+            wait=workers.wait,
         )
     return replace(watch.summary(), num_repaired=num_repaired)
 
@@ -59,7 +64,7 @@ def run_workers(
     Raises InterruptedRun when stopped by a signal, SaEngineError if a worker cannot go on, or if
     more images fail than `max_failures`. All that was done is kept.
     """
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, _asked_after(workers.max_seconds, stop):
         num_repaired = _repair(folder, annotator, reading, workers, stop)
         watch = Watch(folder, workers, progress)
         team = Team(folder, annotator, reading, workers)
@@ -68,6 +73,21 @@ def run_workers(
         finally:
             team.dismiss()
     return replace(watch.summary(), num_repaired=num_repaired)
+
+
+@contextmanager
+def _asked_after(seconds: float | None, stop: StopRequest) -> Iterator[None]:
+    """Ask the run to stop once so many seconds have passed, if a number is given."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, stop.ask)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _repair(

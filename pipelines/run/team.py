@@ -20,6 +20,7 @@ from sa_engine.dataset.folder.base import Folder, open_folder
 from sa_engine.dataset.shards.stats import failure_reason
 from sa_engine.errors import BrokenWorker, InterruptedRun, SaEngineError
 from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
+from sa_engine.pipelines.run.cores import usable_cores
 from sa_engine.pipelines.run.events import ImageDone, ImageStarted
 from sa_engine.pipelines.run.one_image import Annotator, Reading
 from sa_engine.pipelines.run.signals import StopRequest, signals_held_back, stop_on_signals
@@ -47,6 +48,7 @@ class _Order:
     part: Part
     number: int
     retry: Retry
+    wait: bool
 
 
 @dataclass(slots=True)
@@ -77,7 +79,9 @@ class Team:
     def run(self, watch: Watch, stop: StopRequest) -> None:
         """Until every worker says that nothing is left."""
         retry = watch.retry()
-        self._members = [self._hire(number, retry) for number in range(self._workers.count)]
+        first = self._workers.first
+        numbers = range(first, first + self._workers.count)
+        self._members = [self._hire(number, retry) for number in numbers]
         asked = False
         while self._members:
             if stop() and not asked:
@@ -110,9 +114,10 @@ class Team:
             self._workers.part,
             number,
             retry,
+            self._workers.wait,
         )
         process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
-        threads = max(1, (os.cpu_count() or 1) // self._workers.count)
+        threads = max(1, usable_cores() // self._workers.count)
         # Started with the first child otherwise, after which Python lets SIGINT and SIGTERM in.
         resource_tracker.ensure_running()
         with _threads_in_environment(threads), signals_held_back():
@@ -192,6 +197,7 @@ def _serve(order: _Order, pipe: Connection) -> None:
                 part=order.part,
                 number=order.number,
                 retry=order.retry,
+                wait=order.wait,
             )
         except BrokenWorker as error:
             # A death like any other: the image in hand is to blame, another process goes on.

@@ -95,10 +95,12 @@ def work(
     part: Part | None = None,
     number: int = 0,
     retry: Retry | None = None,
+    wait: bool = True,
 ) -> None:
     """Do shards until none of the part is left, waiting for those that other workers hold.
 
     number: of the worker on this machine, from 0.
+    wait: see `Workers`.
     retry: see `plan_retry`; None tries nothing again.
 
     Raises InterruptedRun once `stop` says so; everything that was done is kept.
@@ -142,6 +144,8 @@ def work(
                 # This worker was frozen for so long that another one counted it as dead.
                 continue
             again.pop(index, None)
+        if not claimed and not wait:
+            return
         if not claimed:
             # Until another worker may have finished a shard, or have died.
             wait_or_stop(stop, WAIT_S)

@@ -10,14 +10,20 @@ class Workers:
     """Who does the work.
 
     count: processes on this machine, from 1. With several GPUs each takes the next one.
+    first: number of the first of them on this machine, from 0, where a job has several such teams.
     part: which of the shards are theirs.
     max_failures: failed images after which the run stops as plainly wrong; None for no limit.
     retry_failed: try the images again that had failed before the run began.
     repair: first check the bytes of the shards that are complete, and make damaged ones anew.
+    wait: for shards that others have in hand, in case they are lost; else end once all are taken.
+    max_seconds: after so long stop as by a signal, > 0; None for no limit.
     """
 
     count: int = 1
+    first: int = 0
     part: Part = field(default_factory=Part)
     max_failures: int | None = None
     retry_failed: bool = False
     repair: bool = False
+    wait: bool = True
+    max_seconds: float | None = None

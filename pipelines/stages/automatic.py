@@ -9,7 +9,7 @@ import torch
 
 from sa_engine.automask.config import GeneratorConfig, resolve
 from sa_engine.automask.generator import MaskGenerator
-from sa_engine.dataset.folder.base import open_folder, sha256_of
+from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.manifest import Manifest, ModelRef, Option, open_output
 from sa_engine.dataset.records import MaskRecord, Stage
@@ -20,12 +20,13 @@ from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.sizes import check_image_size
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model, list_models
+from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.run.half_batches import generate_within_memory
 from sa_engine.pipelines.run.start import run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
+from sa_engine.pipelines.stages.made_by import checked_model, file_digest
 
 SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
 """Parameters of the generator that change no mask."""
@@ -89,8 +90,19 @@ class AutomaticAnnotator:
 def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> RunSummary:
     """Make masks for all images of a run, or go on where an earlier one stopped.
 
+    Raises as `prepare_automatic`, and InterruptedRun when stopped by a signal.
+    """
+    annotator = prepare_automatic(run)
+    return run_workers(
+        open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
+    )
+
+
+def prepare_automatic(run: AutomaticRun) -> AutomaticAnnotator:
+    """Freeze a run's list of images and its options at its output, or check that they fit it.
+
     Raises UsageError for options or paths that cannot work, CheckpointError for a file that is no
-    model, InterruptedRun when stopped by a signal.
+    model.
     """
     if run.model is not None and run.checkpoint is not None:
         raise UsageError("--model and --checkpoint exclude each other: give one of them")
@@ -110,21 +122,18 @@ def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> Run
         sources = sources[: run.limit]
     manifest = Manifest(
         stage=Stage.AUTOMATIC,
-        model=ModelRef(name=card.name, sha256=_sha256(checkpoint)),
+        model=ModelRef(name=card.name, sha256=file_digest(checkpoint)),
         options=_manifest_options(run, generator, precision),
         num_images=len(sources),
         images_per_shard=run.images_per_shard,
     )
     open_output(run.out, manifest, sources)
-    annotator = AutomaticAnnotator(
+    return AutomaticAnnotator(
         checkpoint=checkpoint,
         generator=generator,
         device=run.device,
         precision=precision,
         image_size=run.image_size,
-    )
-    return run_workers(
-        open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
 
 
@@ -142,13 +151,7 @@ def annotator_of(manifest: Manifest, *, checkpoint: Path | None, device: str) ->
     if manifest.stage is not Stage.AUTOMATIC or manifest.model is None or chosen.keys() != wanted:
         raise UsageError("it was not made by `sa-engine auto`")
     size = manifest.options.get("image-size")
-    path = checkpoint or _bundled_by_digest(manifest.model)
-    sha256 = _sha256(path)
-    if sha256 != manifest.model.sha256:
-        raise UsageError(
-            f"{path} has SHA-256 {sha256}, but {manifest.model.name}, which made the masks, has "
-            f"{manifest.model.sha256}: give that file with --checkpoint"
-        )
+    path = checked_model(manifest.model, checkpoint)
     return AutomaticAnnotator(
         checkpoint=path,
         generator=_config_of(chosen),
@@ -171,21 +174,6 @@ def _config_of(options: Mapping[str, Any]) -> GeneratorConfig:
             "mask_nms_overlap": Overlap(options["mask_nms_overlap"]),
         }
     )
-
-
-def _bundled_by_digest(model: ModelRef) -> Path:
-    for each in list_models():
-        if _sha256(each.path) == model.sha256:
-            return each.path
-    raise UsageError(
-        f"the model that made the masks, {model.name}, does not come with this engine: give its "
-        f"file with --checkpoint; its SHA-256 is {model.sha256}"
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return sha256_of(file)
 
 
 def _device_of(worker: int, device: torch.device) -> str:

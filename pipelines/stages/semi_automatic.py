@@ -12,7 +12,7 @@ import torch
 
 from sa_engine.automask.proposal_config import ProposalConfig, resolve_proposals
 from sa_engine.automask.proposer import Proposer
-from sa_engine.dataset.folder.base import open_folder, sha256_of
+from sa_engine.dataset.folder.base import open_folder
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.manifest import Manifest, ModelRef, open_output
 from sa_engine.dataset.reader import Dataset
@@ -22,12 +22,13 @@ from sa_engine.detection.file import detector_standing_on, load_detector, read_d
 from sa_engine.errors import UsageError
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
-from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
+from sa_engine.model.weights import DEFAULT_MODEL, DETECTOR_ENDING, WEIGHTS_DIR, bundled_model
 from sa_engine.pipelines.run.start import run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.existing_masks import ExistingMasks
+from sa_engine.pipelines.stages.made_by import checked_model, file_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,19 @@ class SemiAutomaticAnnotator:
 def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = None) -> RunSummary:
     """Propose masks for all images of a run, or go on where an earlier one stopped.
 
+    Raises as `prepare_semi_automatic`, and InterruptedRun when stopped by a signal.
+    """
+    annotator = prepare_semi_automatic(run)
+    return run_workers(
+        open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
+    )
+
+
+def prepare_semi_automatic(run: SemiAutomaticRun) -> SemiAutomaticAnnotator:
+    """Freeze a run's list of images and its options at its output, or check that they fit it.
+
     Raises UsageError for options or paths that cannot work, CheckpointError for a file that is no
-    model or no detector of that model's encoder, InterruptedRun when stopped by a signal.
+    model or no detector of that model's encoder.
     """
     checkpoint, detector = _files(run)
     card, found_by = read_card(checkpoint), read_detector_card(detector)
@@ -118,7 +130,7 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]
-    model_sha256, detector_sha256 = _sha256(checkpoint), _sha256(detector)
+    model_sha256, detector_sha256 = file_digest(checkpoint), file_digest(detector)
     manifest = Manifest(
         stage=Stage.SEMI_AUTOMATIC,
         model=ModelRef(name=card.name, sha256=model_sha256),
@@ -136,7 +148,7 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
         images_per_shard=run.images_per_shard,
     )
     open_output(run.out, manifest, sources)
-    annotator = SemiAutomaticAnnotator(
+    return SemiAutomaticAnnotator(
         checkpoint=checkpoint,
         detector=detector,
         existing=run.existing,
@@ -150,8 +162,58 @@ def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = Non
             "detector_sha256": detector_sha256,
         },
     )
-    return run_workers(
-        open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
+
+
+def proposals_of(
+    manifest: Manifest,
+    *,
+    checkpoint: Path | None,
+    detector: Path | None,
+    existing: Path | str | None,
+    device: str,
+) -> SemiAutomaticAnnotator:
+    """What makes the proposals of a dataset, by its manifest alone.
+
+    checkpoint, detector: the files of model and detector; None to look among those that come with
+        the engine.
+    existing: the dataset that the run was given as `existing`; None if there was none.
+
+    Raises UsageError if the dataset was not made by `run_semi_automatic`, if a file is not to be
+    found, or if it is another one.
+    """
+    names = {field.name.replace("_", "-"): field.name for field in fields(ProposalConfig)}
+    options: Mapping[str, Any] = manifest.options
+    chosen = {names[name]: value for name, value in options.items() if name in names}
+    if manifest.stage is not Stage.SEMI_AUTOMATIC or manifest.model is None or len(chosen) < 2:
+        raise UsageError("it was not made by `sa-engine semi`")
+    checkpoint = checked_model(manifest.model, checkpoint)
+    wanted = str(manifest.options["detector"])
+    candidates = [detector] if detector else sorted(WEIGHTS_DIR.glob(f"*{DETECTOR_ENDING}"))
+    found = next((path for path in candidates if file_digest(path) == wanted), None)
+    if found is None:
+        what = f"{detector} is another one" if detector else "it does not come with this engine"
+        raise UsageError(
+            f"the detector of these proposals is needed, and {what}: give its file with "
+            f"--detector; its SHA-256 is {wanted}"
+        )
+    there = manifest.options["existing"]
+    here = None if existing is None else Dataset(existing).digest()
+    if here != there:
+        what = "beside the masks of another dataset" if there else "without --existing"
+        raise UsageError(f"these proposals are made {what}: give --existing as when it was begun")
+    return SemiAutomaticAnnotator(
+        checkpoint=checkpoint,
+        detector=found,
+        existing=existing,
+        proposals=ProposalConfig(**chosen),
+        device=device,
+        precision=str(manifest.options["precision"]),
+        provenance={
+            "model": manifest.model.name,
+            "model_sha256": manifest.model.sha256,
+            "detector": read_detector_card(found).name,
+            "detector_sha256": wanted,
+        },
     )
 
 
@@ -173,8 +235,3 @@ def _files(run: SemiAutomaticRun) -> tuple[Path, Path]:
     # Before anything is written: does the detector belong to this model?
     load_detector(detector, sam)
     return checkpoint, detector
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return sha256_of(file)

@@ -45,6 +45,11 @@ class DatasetStatus:
     images_per_s: float | None
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every shard is."""
+        return self.num_complete == self.manifest.num_shards
+
+    @property
     def seconds_left(self) -> float | None:
         """At the present rate; None if there is none."""
         if not self.images_per_s:

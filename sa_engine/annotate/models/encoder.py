@@ -68,7 +68,7 @@ def main(descriptor: int) -> None:
     # The terminal's Ctrl-C is for the server, which ends us by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     bench = _Bench()
     with Connection(descriptor) as server:
         while True:

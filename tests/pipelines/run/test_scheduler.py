@@ -3,7 +3,7 @@
 import pytest
 
 from sa_engine.errors import UsageError
-from sa_engine.pipelines.run.scheduler import choose_part
+from sa_engine.pipelines.run.scheduler import choose_part, local_rank
 from sa_engine.pipelines.run.worker import Part
 
 SLURM = {
@@ -57,6 +57,20 @@ def slurm(*numbers: int, task: int) -> dict[str, str]:
             {"AWS_BATCH_JOB_ARRAY_INDEX": "3", "AWS_BATCH_JOB_ARRAY_SIZE": "4"},
             Part(begin=0.75),
         ),
+        (
+            (None, None),
+            {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "4", "LSB_JOBINDEX_STEP": "1"},
+            Part(begin=0.5),
+        ),
+        ((None, 4), {"LSB_JOBINDEX": "1", "LSB_JOBINDEX_END": "4"}, Part(0, 4)),
+        ((None, None), {"LSB_JOBINDEX": "0"}, Part()),
+        ((None, 4), {"PBS_ARRAY_INDEX": "2"}, Part(2, 4)),
+        ((None, None), {"BATCH_TASK_INDEX": "1", "BATCH_TASK_COUNT": "4"}, Part(begin=0.25)),
+        (
+            (None, 2),
+            {"CLOUD_RUN_TASK_INDEX": "1", "CLOUD_RUN_TASK_COUNT": "2"},
+            Part(1, 2),
+        ),
         ((None, 1), {}, Part(0, 1)),
         ((None, 1), SLURM, Part(0, 1)),
     ],
@@ -65,6 +79,22 @@ def test_part_of_a_job(
     options: tuple[int | None, int | None], environment: dict[str, str], part: Part
 ) -> None:
     assert choose_part(*options, environment) == part
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, 0),
+        ({"SLURM_LOCALID": "3"}, 3),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}, 1),
+        ({"LOCAL_RANK": "2"}, 2),
+        ({"LOCAL_RANK": "many"}, 0),
+    ],
+)
+def test_processes_of_a_job_on_one_machine_are_told_apart(
+    environment: dict[str, str], rank: int
+) -> None:
+    assert local_rank(environment) == rank
 
 
 @pytest.mark.parametrize(

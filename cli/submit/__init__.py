@@ -1,0 +1,1 @@
+"""`sa-engine submit`: the work on a dataset handed to a scheduler."""

@@ -1,0 +1,1 @@
+"""Engines that start workers on many machines; the dataset itself is their queue."""
