@@ -78,7 +78,10 @@ def kubernetes_job(job: ClusterJob, options: KubernetesOptions) -> dict[str, Any
                 "rules": [
                     _by_exit_status("FailJob", ExitStatus.USAGE),
                     _by_exit_status("Ignore", ExitStatus.INTERRUPTED),
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                    {
+                        "action": "Ignore",
+                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                    },
                 ]
             },
             "ttlSecondsAfterFinished": 7 * 24 * 3600,
