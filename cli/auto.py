@@ -8,6 +8,7 @@ import click
 from sa_engine.automask.config import PRESETS, GeneratorConfig
 from sa_engine.cli.shared.options import (
     GroupedCommand,
+    executor_options,
     images_option,
     model_options,
     option,
@@ -22,7 +23,7 @@ from sa_engine.cli.shared.options import (
 )
 from sa_engine.cli.shared.progress import RunBar
 from sa_engine.cli.shared.run_summary import report_prepared, report_run
-from sa_engine.cli.shared.workers import take_workers
+from sa_engine.cli.shared.workers import take_executor, take_workers
 from sa_engine.pipelines.run.worker import Reading
 
 NOTHING_FOUND = (
@@ -62,6 +63,7 @@ NOTHING_FOUND = (
 @storing_options
 @prepare_option
 @run_options
+@executor_options
 def command(out: Path | str, preset: str, **options: Any) -> int:
     """Make masks for a folder of photographs, without people.
 
@@ -82,7 +84,7 @@ def command(out: Path | str, preset: str, **options: Any) -> int:
     images = take_images(options)
     chosen = take(options, option_names(GeneratorConfig))
     workers, failed_ok = take_workers(options), options.pop("failed_images_ok")
-    prepare = options.pop("prepare")
+    prepare, execute = options.pop("prepare"), take_executor(options)
     run = AutomaticRun(
         images=images,
         out=out,
@@ -96,5 +98,5 @@ def command(out: Path | str, preset: str, **options: Any) -> int:
         prepare_automatic(run)
         return report_prepared(out)
     with RunBar("auto") as bar:
-        summary = run_automatic(run, progress=bar)
+        summary = run_automatic(run, progress=bar, execute=execute)
     return report_run(summary, failed_ok=failed_ok, nothing_found=NOTHING_FOUND, beside={})

@@ -8,6 +8,7 @@ import click
 from sa_engine.automask.proposal_config import ProposalConfig
 from sa_engine.cli.shared.options import (
     GroupedCommand,
+    executor_options,
     images_option,
     model_options,
     option,
@@ -23,7 +24,7 @@ from sa_engine.cli.shared.options import (
 from sa_engine.cli.shared.places import PLACE, WEIGHTS
 from sa_engine.cli.shared.progress import RunBar
 from sa_engine.cli.shared.run_summary import report_prepared, report_run
-from sa_engine.cli.shared.workers import take_workers
+from sa_engine.cli.shared.workers import take_executor, take_workers
 from sa_engine.pipelines.run.worker import Reading
 
 NOTHING_FOUND = (
@@ -57,6 +58,7 @@ NOTHING_FOUND = (
 @storing_options
 @prepare_option
 @run_options
+@executor_options
 def command(out: Path | str, **options: Any) -> int:
     """Propose masks for people to correct: a detector's boxes prompt the model.
 
@@ -78,7 +80,7 @@ def command(out: Path | str, **options: Any) -> int:
     images = take_images(options)
     chosen = take(options, option_names(ProposalConfig))
     workers, failed_ok = take_workers(options), options.pop("failed_images_ok")
-    prepare = options.pop("prepare")
+    prepare, execute = options.pop("prepare"), take_executor(options)
     run = SemiAutomaticRun(
         images=images,
         out=out,
@@ -91,5 +93,5 @@ def command(out: Path | str, **options: Any) -> int:
         prepare_semi_automatic(run)
         return report_prepared(out)
     with RunBar("semi") as bar:
-        summary = run_semi_automatic(run, progress=bar)
+        summary = run_semi_automatic(run, progress=bar, execute=execute)
     return report_run(summary, failed_ok=failed_ok, nothing_found=NOTHING_FOUND, beside={})

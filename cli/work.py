@@ -6,11 +6,17 @@ from typing import Any
 
 import click
 
-from sa_engine.cli.shared.options import GroupedCommand, option, take, working_options
+from sa_engine.cli.shared.options import (
+    GroupedCommand,
+    executor_options,
+    option,
+    take,
+    working_options,
+)
 from sa_engine.cli.shared.places import DEVICE, PLACE, WEIGHTS
 from sa_engine.cli.shared.progress import RunBar
 from sa_engine.cli.shared.run_summary import report_run
-from sa_engine.cli.shared.workers import take_workers
+from sa_engine.cli.shared.workers import take_executor, take_workers
 from sa_engine.pipelines.working import WorkRun, run_work
 
 
@@ -43,6 +49,7 @@ from sa_engine.pipelines.working import WorkRun, run_work
     help="Where the model runs: auto, cpu, cuda, cuda:N or mps; auto takes a GPU if there is one.",
 )
 @working_options
+@executor_options
 @option(
     "--wait/--no-wait",
     group="Run",
@@ -68,10 +75,10 @@ def command(out: Path | str, wait: bool, max_seconds: float | None, **options: A
     Exit status: 0 nothing is left to do; 1 engine error; 2 usage; 3 done, but some images failed;
     130 interrupted, to be continued.
     """
-    failed_ok = options.pop("failed_images_ok")
+    failed_ok, execute = options.pop("failed_images_ok"), take_executor(options)
     files = take(options, ["checkpoint", "detector", "existing", "device"])
     workers = take_workers({**options, "shard_index": None, "num_shards": None})
     run = WorkRun(out=out, workers=replace(workers, wait=wait, max_seconds=max_seconds), **files)
     with RunBar("work") as bar:
-        summary = run_work(run, progress=bar)
+        summary = run_work(run, progress=bar, execute=execute)
     return report_run(summary, failed_ok=failed_ok, beside={})

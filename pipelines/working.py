@@ -13,7 +13,7 @@ from sa_engine.dataset.shards.writer import pending_shards
 from sa_engine.errors import UsageError
 from sa_engine.pipelines.run.one_image import Annotator
 from sa_engine.pipelines.run.repair import reading_of
-from sa_engine.pipelines.run.start import run_workers
+from sa_engine.pipelines.run.start import Execute, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary, Watch
 from sa_engine.pipelines.run.workers import Workers
 
@@ -36,8 +36,12 @@ class WorkRun:
     workers: Workers = field(default_factory=Workers)
 
 
-def run_work(run: WorkRun, *, progress: Progress | None = None) -> RunSummary:
+def run_work(
+    run: WorkRun, *, progress: Progress | None = None, execute: Execute = run_workers
+) -> RunSummary:
     """Help to make a dataset, until nothing of it is left to do.
+
+    execute: who does it; by default processes on this machine.
 
     Where nothing is left, neither torch nor a model is loaded. Raises UsageError if the dataset is
     none that `auto` or `semi` makes, or its model or detector are not to be found; InterruptedRun
@@ -49,7 +53,7 @@ def run_work(run: WorkRun, *, progress: Progress | None = None) -> RunSummary:
     is_idle = not (workers.retry_failed or workers.repair)
     if is_idle and not any(i in workers.part for i in pending_shards(folder.url, manifest)):
         return Watch(folder, workers, progress).summary()
-    return run_workers(
+    return execute(
         folder,
         _annotator(run, manifest),
         reading=reading_of(manifest),

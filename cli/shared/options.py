@@ -188,6 +188,43 @@ working_options = all_of(
     ),
 )
 
+executor_options = all_of(
+    option(
+        "--executor",
+        group="Cluster",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who keeps the workers: this machine, or a Ray cluster (extra `ray`); for Slurm and "
+        "Kubernetes there is `sa-engine submit`.",
+    ),
+    option(
+        "--ray-address",
+        group="Cluster",
+        default="auto",
+        show_default=True,
+        metavar="ADDRESS",
+        help="Of the Ray cluster; auto is the one that this machine belongs to, local one of this "
+        "machine alone.",
+    ),
+    option(
+        "--gpus-per-worker",
+        group="Cluster",
+        type=click.FloatRange(min=0),
+        default=0,
+        show_default=True,
+        help="Of each Ray task; two may share one with 0.5.",
+    ),
+    option(
+        "--cpus-per-worker",
+        group="Cluster",
+        type=click.FloatRange(min=0),
+        default=1,
+        show_default=True,
+        help="Of each Ray task.",
+    ),
+)
+
 prepare_option = option(
     "--prepare",
     group="Run",

@@ -211,7 +211,12 @@ def slurm(dry_run: bool, **options: Any) -> None:
     help="Local disk of a pod, for a dataset in an object store.",
 )
 @work_options
-@option("--dry-run", group="Kubernetes", is_flag=True, hidden=True)
+@option(
+    "--dry-run",
+    group="Kubernetes",
+    is_flag=True,
+    help="Print the job and do nothing else, which is all that this ever does.",
+)
 def kubernetes(dry_run: bool, **options: Any) -> None:  # noqa: ARG001 - it never does more
     """Print an indexed Job that makes DATASET, for `kubectl create -f -`.
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 from sa_engine.dataset.folder.base import Folder
 from sa_engine.dataset.manifest import read_manifest
@@ -17,6 +18,25 @@ from sa_engine.pipelines.run.team import Team
 from sa_engine.pipelines.run.watch import Progress, RunSummary, Watch
 from sa_engine.pipelines.run.worker import WAIT_S, work
 from sa_engine.pipelines.run.workers import Workers
+
+
+class Execute(Protocol):
+    """Who does the work of a run: `run_workers` on this machine, or a cluster's engine.
+
+    No one changes a byte of what is made.
+    """
+
+    def __call__(
+        self,
+        folder: Folder,
+        annotator: Annotator,
+        *,
+        reading: Reading,
+        workers: Workers,
+        progress: Progress | None = None,
+    ) -> RunSummary:
+        """Do it. Raises as `run_workers`."""
+        ...
 
 
 def run_here(

@@ -22,7 +22,7 @@ from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.sizes import check_image_size
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.run.half_batches import generate_within_memory
-from sa_engine.pipelines.run.start import run_workers
+from sa_engine.pipelines.run.start import Execute, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
@@ -87,13 +87,17 @@ class AutomaticAnnotator:
         return annotate
 
 
-def run_automatic(run: AutomaticRun, *, progress: Progress | None = None) -> RunSummary:
+def run_automatic(
+    run: AutomaticRun, *, progress: Progress | None = None, execute: Execute = run_workers
+) -> RunSummary:
     """Make masks for all images of a run, or go on where an earlier one stopped.
+
+    execute: who does it; by default processes on this machine.
 
     Raises as `prepare_automatic`, and InterruptedRun when stopped by a signal.
     """
     annotator = prepare_automatic(run)
-    return run_workers(
+    return execute(
         open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
 

@@ -23,7 +23,7 @@ from sa_engine.errors import UsageError
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.device import DTYPES, choose_device, choose_precision
 from sa_engine.model.weights import DEFAULT_MODEL, DETECTOR_ENDING, WEIGHTS_DIR, bundled_model
-from sa_engine.pipelines.run.start import run_workers
+from sa_engine.pipelines.run.start import Execute, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
@@ -101,13 +101,17 @@ class SemiAutomaticAnnotator:
         return annotate
 
 
-def run_semi_automatic(run: SemiAutomaticRun, *, progress: Progress | None = None) -> RunSummary:
+def run_semi_automatic(
+    run: SemiAutomaticRun, *, progress: Progress | None = None, execute: Execute = run_workers
+) -> RunSummary:
     """Propose masks for all images of a run, or go on where an earlier one stopped.
+
+    execute: who does it; by default processes on this machine.
 
     Raises as `prepare_semi_automatic`, and InterruptedRun when stopped by a signal.
     """
     annotator = prepare_semi_automatic(run)
-    return run_workers(
+    return execute(
         open_folder(run.out), annotator, reading=run.reading, workers=run.workers, progress=progress
     )
 

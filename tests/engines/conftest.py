@@ -1,18 +1,25 @@
-"""A Slurm of this machine alone: munged, slurmctld and slurmd, on the loopback interface."""
+"""Slurm and Ray of this machine alone, on the loopback interface."""
 
+import contextlib
+import importlib.util
 import os
 import re
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import small_model
+from tests.cli.conftest import ROOT, small_model
 
 __all__ = ["small_model"]
 
@@ -154,3 +161,112 @@ def _free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """Two raylets of this machine.
+
+    inside: what a command begins with to run in their network.
+    address: of the first; second: the other one's processes.
+    """
+
+    inside: tuple[str, ...]
+    address: str
+    environment: dict[str, str]
+    second: "subprocess.Popen[bytes]"
+
+    def workers(self) -> list[int]:
+        """The processes that have a task in hand."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes()
+            except OSError:
+                continue
+            if words.startswith(b"ray::sa-engine-work"):
+                found.append(int(path.parent.name))
+        return sorted(found)
+
+    def lose_second(self) -> None:
+        """All processes of the second raylet are killed, as by a machine that is lost."""
+        os.killpg(self.second.pid, signal.SIGKILL)
+        self.second.wait(20)
+
+
+LOOPBACK_UP = """\
+import fcntl, socket, struct, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))
+print("up", flush=True)
+time.sleep(3600)
+"""
+"""SIOCSIFFLAGS with IFF_UP and IFF_RUNNING, and then the network is kept."""
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[RayCluster]:
+    why = "" if importlib.util.find_spec("ray") else "Ray is not installed (extra `ray`)"
+    if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        # On any other network Ray goes by the address of the machine instead of the loopback's.
+        why = "a network of the loopback alone is made by root, with unshare and nsenter"
+    if why:
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
+    # A short name: paths of sockets have at most 107 characters.
+    folder = tempfile.mkdtemp(prefix="ray")
+    environment = {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # two raylets on the loopback interface
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    running = []
+
+    def start(words: list[str], **more: Any) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            words,
+            env=environment,
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+            **{"stdout": subprocess.DEVNULL, **more},
+        )
+        running.append(process)
+        return process
+
+    try:
+        network = start(
+            ["unshare", "--net", sys.executable, "-c", LOOPBACK_UP], stdout=subprocess.PIPE
+        )
+        assert network.stdout is not None
+        with network.stdout as said:
+            assert said.readline() == b"up\n"
+        inside = ("nsenter", f"--target={network.pid}", "--net", "--")
+        ray = [*inside, sys.executable, "-m", "ray.scripts.scripts"]
+        shared = [*ray, "start", "--block", "--num-cpus=1", "--num-gpus=0", "--disable-usage-stats"]
+        shared += ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1"]
+        address = "127.0.0.1:6379"
+        start(
+            [*shared, "--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}"]
+        )
+        limit = time.monotonic() + 120
+        while subprocess.run(
+            [*ray, "health-check", f"--address={address}"],
+            env=environment,
+            capture_output=True,
+            check=False,
+        ).returncode:
+            assert time.monotonic() < limit, "Ray has not started"
+        yield RayCluster(inside, address, environment, start([*shared, f"--address={address}"]))
+    finally:
+        for process in reversed(running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
