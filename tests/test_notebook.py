@@ -1,10 +1,12 @@
 """The notebook of the examples runs, and the README's lines are its lines."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support.written import Written, mask_record, write_dataset
@@ -12,17 +14,26 @@ from tests.support.written import Written, mask_record, write_dataset
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_notebook_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cwd", [ROOT, ROOT / "examples"], ids=["checkout", "examples"])
+def test_the_notebook_runs(tmp_path: Path, cwd: Path) -> None:
     mask = np.zeros((8, 12), dtype=bool)
     mask[2:5, 3:9] = True
     images = [Written(np.full((8, 12, 3), 90, np.uint8), [mask_record(mask)])]
     write_dataset(tmp_path / "data", images)
+    code = (ROOT / "examples" / "notebook.py").read_text("utf-8")
+    for mine, tried in (
+        ('Path("out/first")', f"Path({str(tmp_path / 'data')!r})"),
+        ('Path("out/notebook")', f"Path({str(tmp_path / 'out')!r})"),
+        ("points_per_side = 32", "points_per_side = 4"),
+    ):
+        assert code.count(mine) == 1
+        code = code.replace(mine, tried)
+    # A notebook is no file, and its kernel has arguments of its own.
     done = subprocess.run(
-        [
-            *(sys.executable, ROOT / "examples" / "notebook.py", "--points-per-side", "4"),
-            *("--dataset", tmp_path / "data", "--out", tmp_path / "out"),
-        ],
-        cwd=ROOT,
+        [sys.executable, "-", "-f", "kernel.json"],
+        input=code,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
