@@ -7,6 +7,7 @@ decoder's segfault, the kernel's out-of-memory killer) costs one image and not t
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,12 +54,16 @@ class _Order:
 
 @dataclass(slots=True)
 class _Member:
-    """A worker process, the end of its pipe, and what it was last seen with."""
+    """A worker process, the end of its pipe, and what it was last seen with.
+
+    heard: whether it has said anything.
+    """
 
     number: int
     process: SpawnProcess
     pipe: Connection
     in_hand: ImageStarted | None = None
+    heard: bool = False
     finished: bool = False
     last_words: str = ""
 
@@ -131,6 +136,7 @@ class Team:
         except (EOFError, OSError):
             self._bury(member, watch, stopping=stopping)
             return
+        member.heard = True
         if isinstance(message, BrokenWorker):
             member.last_words = f": {message}"
         elif isinstance(message, BaseException):
@@ -162,8 +168,7 @@ class Team:
         if self._deaths >= MAX_DEATHS:
             raise SaEngineError(
                 f"workers died {self._deaths} times without finishing an image, the last "
-                f"{_cause(member.process.exitcode)}{member.last_words}: give them more memory or "
-                "fewer --workers, and run the same command again"
+                f"{_cause(member.process.exitcode)}{member.last_words}: {_advice(member)}"
             )
         self._members.append(self._hire(member.number, watch.retry()))
 
@@ -228,6 +233,17 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
     finally:
         for name in mine:
             del os.environ[name]
+
+
+def _advice(member: _Member) -> str:
+    main = sys.modules["__main__"]
+    if member.process.exitcode == 1 and not member.heard and main.__spec__ is None:
+        # A worker imports the script that started it, and met the same call there.
+        return (
+            "they could not even begin; in a script of your own the call belongs under "
+            'if __name__ == "__main__":, since workers import that script'
+        )
+    return "give them more memory or fewer --workers, and run the same command again"
 
 
 def _cause(exit_code: int | None) -> str:

@@ -18,7 +18,7 @@ from sa_engine.errors import UsageError
 from sa_engine.masks.nms import Overlap
 from sa_engine.masks.regions import SmallMasks
 from sa_engine.model.checkpoint import load_checkpoint, read_card
-from sa_engine.model.device import DTYPES, choose_device, choose_precision
+from sa_engine.model.device import choose_device
 from sa_engine.model.sizes import check_image_size
 from sa_engine.model.weights import DEFAULT_MODEL, bundled_model
 from sa_engine.pipelines.run.half_batches import generate_within_memory
@@ -26,7 +26,7 @@ from sa_engine.pipelines.run.start import Execute, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
-from sa_engine.pipelines.stages.made_by import checked_model, file_digest
+from sa_engine.pipelines.stages.made_by import checked_model, file_digest, precision_of_run
 
 SPEED_ONLY = frozenset({"points_per_batch", "crops_per_batch"})
 """Parameters of the generator that change no mask."""
@@ -119,8 +119,7 @@ def prepare_automatic(run: AutomaticRun) -> AutomaticAnnotator:
     )
     if run.image_size is not None:
         check_image_size(card.variant, run.image_size)
-    dtype = choose_precision(run.precision, choose_device(run.device))
-    precision = next(name for name, each in DTYPES.items() if each is dtype)
+    precision = precision_of_run(run.precision, choose_device(run.device), run.out)
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]

@@ -1,10 +1,13 @@
-"""The files that made a dataset, found again by what its manifest says of them."""
+"""What made a dataset, found again by what its manifest says: model files, arithmetic."""
 
 from pathlib import Path
 
-from sa_engine.dataset.folder.base import sha256_of
-from sa_engine.dataset.manifest import ModelRef
+import torch
+
+from sa_engine.dataset.folder.base import open_folder, sha256_of
+from sa_engine.dataset.manifest import ModelRef, is_dataset, read_manifest
 from sa_engine.errors import UsageError
+from sa_engine.model.device import DTYPES, choose_precision
 from sa_engine.model.weights import list_models
 
 
@@ -31,6 +34,30 @@ def checked_model(model: ModelRef, checkpoint: Path | None) -> Path:
             f"{model.sha256}: give that file with --checkpoint"
         )
     return checkpoint
+
+
+def precision_of_run(asked: str, device: torch.device, out: Path | str) -> str:
+    """The arithmetic of a run: what is asked for; for "auto" that of the dataset that is there.
+
+    So nodes of a cluster that have different hardware go on with one dataset.
+
+    asked: "auto", "fp32", "bf16" or "fp16". out: the dataset's folder, new or to be continued.
+
+    Raises UsageError if the device does not compute in it.
+    """
+    begun = None
+    if asked == "auto" and is_dataset(out):
+        begun = read_manifest(open_folder(out)).options.get("precision")
+    try:
+        dtype = choose_precision(asked if begun is None else str(begun), device)
+    except UsageError as error:
+        if begun is None:
+            raise
+        raise UsageError(
+            f"{out} was begun with --precision {begun}, and {error}; what all machines of a run "
+            "have is --precision fp32, given when it is begun"
+        ) from error
+    return next(name for name, each in DTYPES.items() if each is dtype)
 
 
 def file_digest(path: Path) -> str:

@@ -21,14 +21,14 @@ from sa_engine.dataset.sources.listing import Source, list_sources
 from sa_engine.detection.file import detector_standing_on, load_detector, read_detector_card
 from sa_engine.errors import UsageError
 from sa_engine.model.checkpoint import load_checkpoint, read_card
-from sa_engine.model.device import DTYPES, choose_device, choose_precision
+from sa_engine.model.device import DTYPES, choose_device
 from sa_engine.model.weights import DEFAULT_MODEL, DETECTOR_ENDING, WEIGHTS_DIR, bundled_model
 from sa_engine.pipelines.run.start import Execute, run_workers
 from sa_engine.pipelines.run.watch import Progress, RunSummary
 from sa_engine.pipelines.run.worker import Annotate, Reading
 from sa_engine.pipelines.run.workers import Workers
 from sa_engine.pipelines.stages.existing_masks import ExistingMasks
-from sa_engine.pipelines.stages.made_by import checked_model, file_digest
+from sa_engine.pipelines.stages.made_by import checked_model, file_digest, precision_of_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +129,7 @@ def prepare_semi_automatic(run: SemiAutomaticRun) -> SemiAutomaticAnnotator:
         options=run.proposal_options,
     )
     existing = None if run.existing is None else Dataset(run.existing).digest()
-    dtype = choose_precision(run.precision, choose_device(run.device))
-    precision = next(name for name, each in DTYPES.items() if each is dtype)
+    precision = precision_of_run(run.precision, choose_device(run.device), run.out)
     sources = list_sources(run.images)
     if run.limit is not None:
         sources = sources[: run.limit]
