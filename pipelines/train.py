@@ -89,7 +89,7 @@ def retrain(
 ) -> ModelCard:
     """Train, alone or as one of the processes that `torchrun` started; report on the main one.
 
-    on_step: called after each step with the steps done.
+    on_step: called after each step with the steps done, on the main process.
     """
     recipe = build_recipe(options)
     if not options.data and recipe.synthetic < 1:
@@ -110,5 +110,7 @@ def retrain(
             tensorboard=options.tensorboard,
         )
         return train_sam(
-            request, report=report if world.is_main else lambda _: None, on_step=on_step
+            request,
+            report=report if world.is_main else lambda _: None,
+            on_step=on_step if world.is_main else lambda _: None,
         )

@@ -53,7 +53,7 @@ def retrain_detector(
 ) -> DetectorCard:
     """Train a detector, or go on where an earlier run stopped, and write its file with its card.
 
-    on_step: called after each step with the steps done.
+    on_step: called after each step with the steps done, on the main process.
 
     Raises UsageError for options or data that cannot work, TrainingError if training cannot go on.
     """
@@ -77,7 +77,9 @@ def retrain_detector(
             tensorboard=options.tensorboard,
         )
         return train_detector(
-            request, report=report if world.is_main else lambda _: None, on_step=on_step
+            request,
+            report=report if world.is_main else lambda _: None,
+            on_step=on_step if world.is_main else lambda _: None,
         )
 
 

@@ -20,6 +20,7 @@ from sa_engine.cli.shared.weights import data_options, parse_weights
 from sa_engine.cli.train.align import align
 from sa_engine.cli.train.detector import detector
 from sa_engine.cli.train.pack import pack
+from sa_engine.cli.train.ranks import speaks
 from sa_engine.model.sizes import VARIANTS
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
@@ -165,6 +166,8 @@ def sam(
         horizon=lambda r: r.horizon,
     )
     card = retrain(request, report=bar.report, on_step=bar.step)
+    if not speaks():
+        return
     note = "" if bar.has_begun else "finished before and left as it is; "
     console().say(
         f"{request.out}: {note}{card.variant} at {card.image_size} px, "

@@ -17,6 +17,7 @@ from sa_engine.cli.shared.options import (
 from sa_engine.cli.shared.places import DEVICE, WEIGHTS, OutFile
 from sa_engine.cli.shared.progress import StepBar
 from sa_engine.cli.shared.weights import data_options, parse_weights
+from sa_engine.cli.train.ranks import speaks
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.training.detector.config import (
@@ -99,6 +100,8 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
         horizon=lambda r: r.horizon,
     )
     card = retrain_detector(request, report=bar.report, on_step=bar.step)
+    if not speaks():
+        return
     note = "" if bar.has_begun else "finished before and left as it is; "
     console().say(
         f"{request.out}: {note}a detector for {card.model} ({card.variant} at "

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +14,7 @@ from PIL import Image
 
 from sa_engine.model.bundled import DEFAULT_MODEL
 from sa_engine.model.checkpoint import read_card
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, environment
 from tests.support.scene_datasets import write_scenes
 
 SMALL = (
@@ -173,3 +175,22 @@ def test_a_pack_trains_as_its_datasets_do(sa_engine: Run, scenes: Path, tmp_path
     wrong = sa_engine("train", "pack", scenes, "--quality", "101", "--out", "x")
     assert wrong.returncode == 2
     assert wrong.stderr == "Error: quality is 101; give a value from 1 to 100\n"
+
+
+def test_of_two_processes_one_speaks(scenes: Path, tmp_path: Path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [
+            *(*launcher, "-m", "sa_engine", "train", "sam", "--data", scenes, "--steps", "2"),
+            *("--device", "cpu", "--out", "shared.safetensors", "--batch-images", "4", *SMALL[:4]),
+            *SMALL[6:],
+        ],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("shared.safetensors: vit_t at 32 px, training IoU 0.")
