@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 from sa_engine.dataset.folder.base import Folder, explain_write, write_synced
+from sa_engine.pipelines.run.cgroups import ControlGroups
 
 MAX_KILLS = 2
 """Workers that an image may kill before it is recorded as failed."""
@@ -26,11 +27,11 @@ class OutOfMemoryKills:
     """Whether the kernel's out-of-memory killer was at work since it was last asked."""
 
     def __init__(self) -> None:
-        self._seen = _oom_kills()
+        self._seen = oom_kills()
 
     def any_new(self) -> bool:
         """Asks, and remembers."""
-        before, self._seen = self._seen, _oom_kills()
+        before, self._seen = self._seen, oom_kills()
         return self._seen > before
 
 
@@ -78,10 +79,25 @@ def _path(folder: Folder, shard_index: int) -> Path:
     return folder.scratch / f"sa_{shard_index:06d}.blame"
 
 
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
+def oom_kills(groups: ControlGroups | None = None) -> int:
+    """How many processes were killed for want of memory.
+
+    Counted by the innermost control group that counts, so that a neighbour's deaths on the same
+    machine are not taken for our own; else those of the whole machine. 0 where nobody says it.
+
+    groups: None for those of this process.
+    """
+    for version, folder in (groups or ControlGroups()).folders("memory"):
+        count = _counted(folder / ("memory.events" if version == 2 else "memory.oom_control"))
+        if count is not None:
+            return count
+    return _counted(Path("/proc/vmstat")) or 0
+
+
+def _counted(path: Path) -> int | None:
+    """The number in a file's line "oom_kill"; None if it has none."""
     try:
-        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+        lines = path.read_text("ascii").splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

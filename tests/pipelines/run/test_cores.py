@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sa_engine.pipelines.run.cgroups import ControlGroups
 from sa_engine.pipelines.run.cores import usable_cores
 
 MINE = len(os.sched_getaffinity(0))
@@ -45,7 +46,8 @@ def test_quota(tmp_path: Path, group: str, files: dict[str, str], cores: int) ->
     write(tmp_path / "cgroup", group)
     for name, text in files.items():
         write(tmp_path / "fs" / name, text)
-    assert usable_cores(tmp_path / "fs", tmp_path / "cgroup") == cores
+    groups = ControlGroups(tmp_path / "fs", tmp_path / "cgroup")
+    assert usable_cores(groups) == cores
 
 
 def test_a_process_that_is_bound_to_one_core_uses_one() -> None:
