@@ -87,8 +87,8 @@ def _proposal_lines(found: Mapping[str, Any]) -> list[str]:
     mean = (found["accepted_proposals"] or {}).get("mean_iou")
     return [
         f"Stage 2: {said['shown']} proposals shown, {said['kept']} taken over as they are "
-        f"(precision {said['precision_unchanged']:.1%} at IoU {ACCEPT_IOU}): "
-        f"{said['share_untouched']:.1%} of the masks did not have to be drawn, which is the "
+        f"(precision {_tenth(said['precision_unchanged'])} at IoU {ACCEPT_IOU}): "
+        f"{_tenth(said['share_untouched'])} of the masks did not have to be drawn, which is the "
         f"proposals' recall. {said['edited']} more are near a human mask (mean IoU "
         f"{said['edited_mean_iou']}). Mean IoU of those taken over: "
         f"{mean if mean is not None else '–'}. Detector's AR@100 on dev/: {' → '.join(recalls)}.",
@@ -123,6 +123,10 @@ def _iou_line(
         f"| {measured['own_low']:.3f}–{measured['own_high']:.3f} | {measured['oracle']:.4f} "
         f"| {verdict} |"
     )
+
+
+def _tenth(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _share(value: float | None) -> str:

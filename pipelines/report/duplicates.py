@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from sa_engine.report.figures.near_duplicates import near_pairs
 
+MOST_BETWEEN = 1_000_000
+"""Pairs that look alike, in two datasets and between them, after which no more are looked for."""
+
 Numbered = Sequence[tuple[int, int]]
 """(image id, 64 bits that tell of its content)."""
 
@@ -20,6 +23,19 @@ def same_images(contents: Numbered) -> int:
 def in_common(first: Numbered, second: Numbered) -> int:
     """Different files that two datasets both have."""
     return len(np.intersect1d(_values(first), _values(second)))
+
+
+def alike_in_common(hashes: tuple[Numbered, Numbered], contents: tuple[Numbered, Numbered]) -> int:
+    """Images of a first dataset that look like one of a second, which has another file of it.
+
+    hashes, contents: of both; images whose very file the second has do not count, see `in_common`.
+    """
+    first, second = hashes
+    known = set(_values(contents[1]).tolist())
+    shared = {image_id for image_id, value in contents[0] if value in known}
+    both = np.concatenate([_values(first), _values(second)])
+    found = {first[a][0] for a, b, _ in near_pairs(both, limit=MOST_BETWEEN) if a < len(first) <= b}
+    return len(found - shared)
 
 
 def alike_pairs(

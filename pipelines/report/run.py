@@ -18,7 +18,12 @@ from sa_engine.errors import UsageError
 from sa_engine.evaluation.groups import Groups, read_groups
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.photographs import to_jpeg
-from sa_engine.pipelines.report.duplicates import alike_pairs, in_common, same_images
+from sa_engine.pipelines.report.duplicates import (
+    alike_in_common,
+    alike_pairs,
+    in_common,
+    same_images,
+)
 from sa_engine.pipelines.report.foreign import Opened, opened
 from sa_engine.pipelines.report.group_counts import group_rows
 from sa_engine.pipelines.report.survey import IMAGE_COLUMNS, DatasetSurvey, SurveyPlan, survey
@@ -229,6 +234,13 @@ def _shown(
             for other in range(len(names))
             if other != place
         },
+        alike_in_common={
+            names[other]: alike_in_common(
+                (found.hashes, surveys[other].hashes), (found.contents, surveys[other].contents)
+            )
+            for other in range(len(names))
+            if other != place
+        },
     )
 
 
@@ -293,6 +305,7 @@ def _json(sets: Sequence[ReportSet]) -> str:
                     "compared": each.duplicates.compared,
                 },
                 "in_common": each.in_common,
+                "alike_in_common": each.alike_in_common,
                 "groups": {
                     column: [
                         {"value": row.value, "images": row.images, "masks": row.masks}

@@ -66,6 +66,7 @@ class ReportSet:
     notes: what a reader must know first. viewer: link to its viewer, "" for none.
     strange: thumbnails by oddity. groups: by column of the user's table.
     in_common: images that it shares with each other set, by name.
+    alike_in_common: further images of it that look like one of that set.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ReportSet:
     strange: Mapping[str, Sequence[Thumbnail]] = field(default_factory=dict)
     groups: Mapping[str, Sequence[GroupRow]] = field(default_factory=dict)
     in_common: Mapping[str, int] = field(default_factory=dict)
+    alike_in_common: Mapping[str, int] = field(default_factory=dict)
 
 
 def dataset_page(sets: Sequence[ReportSet]) -> str:
@@ -125,10 +127,10 @@ def _overview(sets: Sequence[ReportSet]) -> str:
     rows.append(["masks inside a larger one (90 %)", *nested])
     rows.append(["masks that nearly repeat another one (IoU 0.9)", *same])
     for other in sets if len(sets) > 1 else ():
-        common = [
-            "–" if each is other else f"{each.in_common.get(other.name, 0):,}" for each in sets
-        ]
-        rows.append([f"images in common with {escape(other.name)}", *common])
+        rows.append(_shared("images in common with", other, [each.in_common for each in sets]))
+        rows.append(
+            _shared("others that look like one of", other, [each.alike_in_common for each in sets])
+        )
     if any(each.viewer for each in sets):
         links = [
             f'<a href="{escape(each.viewer)}">look</a>' if each.viewer else "" for each in sets
@@ -283,6 +285,12 @@ def _groups(sets: Sequence[ReportSet]) -> str:
         heads = [escape(column), "dataset", "images", "masks", "masks an image"]
         parts.append(f"<h3>{escape(column)}</h3>\n" + table(heads, rows))
     return "<h2>Groups, from the table given</h2>\n" + "\n".join(parts) if parts else ""
+
+
+def _shared(what: str, other: ReportSet, counts: Sequence[Mapping[str, int]]) -> list[str]:
+    """A row of the images that each set shares with another; a set shares nothing with itself."""
+    cells = [f"{each[other.name]:,}" if other.name in each else "–" for each in counts]
+    return [f"{what} {escape(other.name)}", *cells]
 
 
 def _duplicates(sets: Sequence[ReportSet]) -> str:

@@ -76,9 +76,13 @@ def test_processes_and_order_change_nothing(dataset: Path, tmp_path: Path) -> No
 
 
 def test_the_page_in_a_browser(dataset: Path, tmp_path: Path) -> None:
-    other = write_dataset(tmp_path / "other", [Written(picture(3), masks(7, 3))])
+    # One photograph of the other set, and one that is nearly another one of it.
+    shared = [Written(picture(3), masks(7, 3)), Written(picture(4) // 8 * 8, masks(4, 1))]
+    other = write_dataset(tmp_path / "other", [*shared, Written(picture(20), masks(8, 1))])
     said = report(tmp_path, dataset, other)
     assert said["sets"]["data"]["in_common"] == {"other": 1}
+    assert said["sets"]["data"]["alike_in_common"] == {"other": 1}
+    assert said["sets"]["other"]["alike_in_common"] == {"data": 1}
     with open_page((tmp_path / "report" / "index.html").as_uri()) as page:
         text = page.inner_text("body")
         assert "data and other" in text
