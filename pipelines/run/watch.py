@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sa_engine.dataset.folder.base import Folder
@@ -13,6 +15,8 @@ from sa_engine.errors import SaEngineError
 from sa_engine.pipelines.run.events import Event, ImageDone, ShardOpened, ShardRetried
 from sa_engine.pipelines.run.worker import Retry, plan_retry, stats_digest
 from sa_engine.pipelines.run.workers import Workers
+
+_READERS = 16
 
 NAMED_FAILURES = 20
 """Failed images that a summary names; the dataset's rows name them all."""
@@ -139,8 +143,10 @@ class Watch:
         clear_scratch(self._folder.url, manifest)
         failed: Counter[str] = Counter()
         images = masks = 0
-        for index in self._complete(manifest):
-            stats = read_stats(self._folder, index)
+        with ThreadPoolExecutor(_READERS) as pool:
+            # An object store takes its time for each of them.
+            every = list(pool.map(partial(read_stats, self._folder), self._complete(manifest)))
+        for stats in every:
             if stats is not None:
                 images += stats.num_images
                 masks += stats.num_masks
