@@ -59,6 +59,10 @@ __all__ = [
 WAIT_S = 2.0
 """Seconds between looks at shards that other workers hold."""
 
+MOST_MISSES = 8
+"""Shards in a row that others had, after which is looked again what is left: of many workers each
+would else ask after all that the others have made."""
+
 Retry = Mapping[int, str | None]
 """The shards with images to try again, each with the digest of its stats when that was planned:
 whoever finds others knows that it has been done. None for a shard that was not complete."""
@@ -122,18 +126,25 @@ def work(
         if not pending and not again:
             return
         claimed = False
+        left, misses = pending, 0
         for index in part.ordered(pending | again.keys(), manifest.num_shards):
             if stop():
                 raise InterruptedRun("the same command continues where it stopped")
             is_pending = index in pending
+            if misses == MOST_MISSES:
+                left, misses = set(pending_shards(folder.url, manifest)), 0
+            if is_pending and index not in left:
+                claimed = True
+                continue
             if not is_pending and stats_digest(folder, index) != again[index]:
                 del again[index]
                 claimed = True
                 continue
             lease = claim(folder.url, index, redo=not is_pending)
             if lease is None:
+                misses += 1
                 continue
-            claimed = True
+            claimed, misses = True, 0
             try:
                 with lease:
                     if is_pending:
