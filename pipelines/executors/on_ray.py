@@ -4,7 +4,7 @@ The dataset is the queue; Ray only keeps the workers alive. Each task runs a tea
 image that kills its process is blamed as it is on one machine.
 """
 
-import socket
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -257,7 +257,7 @@ def _share_of_the_work(
     part: Any,
 ) -> None:
     """A task: whatever shard is free, until others have in hand what is left."""
-    host = socket.gethostname()
+    host = platform.node()
     if version != __version__:
         raise UsageError(
             f"node {host} has sa-engine {__version__}, this machine {version}: install the same"
