@@ -13,6 +13,7 @@ from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import PLACE
 from sa_engine.cli.shared.printable import in_line
 from sa_engine.cli.shared.progress import count, duration
+from sa_engine.dataset.records import Stage
 from sa_engine.dataset.status import DatasetStatus, FailedImage, failed_images, read_status
 from sa_engine.errors import ExitStatus
 from sa_engine.formats.work.settings import WORK_JSON
@@ -143,5 +144,7 @@ def _headline(status: DatasetStatus) -> str:
     elif status.working:
         line += f"; {count(len(status.working), 'worker has', 'workers have')} begun"
     elif not status.is_complete:
-        line += "; nobody is at work, the command that began it continues it"
+        made = manifest.stage in (Stage.AUTOMATIC, Stage.SEMI_AUTOMATIC)
+        how = "`sa-engine work`, or the command" if made else "the command"
+        line += f"; nobody is at work, {how} that began it continues it"
     return line
