@@ -18,13 +18,22 @@ if TYPE_CHECKING:
     from sa_engine.automask.generator import MaskGenerator
     from sa_engine.dataset.reader import Dataset
     from sa_engine.dataset.records import ImageRecord, MaskRecord
+    from sa_engine.dataset.status import read_status
     from sa_engine.errors import SaEngineError
     from sa_engine.model.card import ModelCard
     from sa_engine.model.predictor import Predictor
     from sa_engine.model.weights import load_model
+    from sa_engine.pipelines.run.workers import Workers
+    from sa_engine.pipelines.stages.automatic import (
+        AutomaticRun,
+        prepare_automatic,
+        run_automatic,
+    )
+    from sa_engine.pipelines.working import WorkRun, run_work
     from sa_engine.report.plot import plot
 
 __all__ = [
+    "AutomaticRun",
     "Dataset",
     "GeneratorConfig",
     "ImageRecord",
@@ -33,12 +42,19 @@ __all__ = [
     "ModelCard",
     "Predictor",
     "SaEngineError",
+    "WorkRun",
+    "Workers",
     "__version__",
     "load_model",
     "plot",
+    "prepare_automatic",
+    "read_status",
+    "run_automatic",
+    "run_work",
 ]
 
 _HOMES = {
+    "AutomaticRun": "sa_engine.pipelines.stages.automatic",
     "Dataset": "sa_engine.dataset.reader",
     "GeneratorConfig": "sa_engine.automask.config",
     "ImageRecord": "sa_engine.dataset.records",
@@ -47,8 +63,14 @@ _HOMES = {
     "ModelCard": "sa_engine.model.card",
     "Predictor": "sa_engine.model.predictor",
     "SaEngineError": "sa_engine.errors",
+    "WorkRun": "sa_engine.pipelines.working",
+    "Workers": "sa_engine.pipelines.run.workers",
     "load_model": "sa_engine.model.weights",
     "plot": "sa_engine.report.plot",
+    "prepare_automatic": "sa_engine.pipelines.stages.automatic",
+    "read_status": "sa_engine.dataset.status",
+    "run_automatic": "sa_engine.pipelines.stages.automatic",
+    "run_work": "sa_engine.pipelines.working",
 }
 """Where each public name is defined."""
 
