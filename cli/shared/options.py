@@ -213,7 +213,7 @@ executor_options = all_of(
         type=click.FloatRange(min=0),
         default=0,
         show_default=True,
-        help="Of each Ray task; two may share one with 0.5.",
+        help="Of each Ray task; 0 for the processor alone, 0.5 for two tasks on one GPU.",
     ),
     option(
         "--cpus-per-worker",

@@ -28,8 +28,11 @@ TELL_EVERY_S = 1.0
 PLACED_WITHIN_S = 60.0
 """Seconds without any task at work after which it is said what is asked for and what is there."""
 
-AGAIN_AFTER_S = 2.0
-"""Seconds after which tasks are started again, where all have ended and shards are left."""
+AGAIN_AFTER_S = 10.0
+"""Seconds after a task has found nothing free in which no other one is started."""
+
+LOOK_EVERY_S = 15.0
+"""Seconds between looks at what is left, which an object store is asked for."""
 
 CANCELLED_WITHIN_S = 60.0
 
@@ -105,23 +108,28 @@ class _Driver:
         self._running: list[Any] = []
         self._started = 0
         self._deaths = 0
+        self._not_before = 0.0
 
     def run(self, stop: StopRequest) -> None:
         """Until the part is complete. Raises InterruptedRun once `stop` says so."""
-        begun = time.monotonic()
+        begun = looked = time.monotonic()
         heard = is_said = False
+        left = self._left()
         try:
-            while self._left():
+            while left:
                 if stop():
                     raise InterruptedRun("the same command continues where it stopped")
-                if len(self._running) < min(self._workers.count, self._left()):
-                    self._start()
-                    continue
-                done, self._running = self._ray.wait(self._running, timeout=TELL_EVERY_S)
+                if time.monotonic() >= self._not_before:
+                    while len(self._running) < min(self._workers.count, left):
+                        self._start()
+                done = self._wait()
                 heard |= self._hear()
                 for task in done:
                     self._bury(task)
-                if not heard and not is_said and time.monotonic() - begun > PLACED_WITHIN_S:
+                now = time.monotonic()
+                if done or now - looked > LOOK_EVERY_S:
+                    left, looked = self._left(), now
+                if not heard and not is_said and now - begun > PLACED_WITHIN_S:
                     is_said = True
                     self._say_what_is_there()
         finally:
@@ -131,6 +139,14 @@ class _Driver:
     def _left(self) -> int:
         pending = pending_shards(self._folder.url, self._manifest)
         return sum(index in self._workers.part for index in pending)
+
+    def _wait(self) -> list[Any]:
+        """The tasks that ended within a moment."""
+        if not self._running:
+            time.sleep(TELL_EVERY_S)
+            return []
+        done, self._running = self._ray.wait(self._running, timeout=TELL_EVERY_S)
+        return list(done)
 
     def _start(self) -> None:
         self._started += 1
@@ -166,9 +182,8 @@ class _Driver:
         except self._ray.exceptions.RayError as error:
             self._count_death(error)
         else:
-            if not self._running and self._left():
-                # Others hold what is left; they may be lost.
-                time.sleep(AGAIN_AFTER_S)
+            # Others hold what is left; should one be lost, another task will find it.
+            self._not_before = time.monotonic() + AGAIN_AFTER_S
 
     def _count_death(self, error: Any) -> None:
         self._deaths += 1
