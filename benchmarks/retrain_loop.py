@@ -392,7 +392,7 @@ def results(
             "threads": torch.get_num_threads(),
         },
         "options": {
-            name: str(value) if isinstance(value, Path) else value
+            name: value.name if isinstance(value, Path) else value
             for name, value in vars(options).items()
             if name not in ("out", "data", "results")
         },

@@ -29,6 +29,7 @@ ROUNDS = {
 def markdown(found: Mapping[str, Any]) -> str:
     """The results as a page."""
     options, card = found["options"], found["start_card"]
+    trained_on = "; ".join(each.partition(", sha256")[0] for each in card["data"])
     lines = [
         "# The loop on a domain that its model has never seen",
         "",
@@ -39,7 +40,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         "more masks bring is the difference to the model that had as many steps without them.",
         "",
         f"The domain: {', '.join(options['sets'])}. The start: {card['variant']} at "
-        f"{card['image_size']} px, trained on {'; '.join(card['data']) or 'what its card says'}.",
+        f"{card['image_size']} px, trained on {trained_on or 'what its card says'}.",
         "",
     ]
     if found["start_saw_photographs"]:
@@ -84,11 +85,18 @@ def _proposal_lines(found: Mapping[str, Any]) -> list[str]:
     if said is None:
         return []
     recalls = [f"{r['detector_ar_100']:.3f}" for r in found["rounds"] if r["detector_ar_100"]]
+    if not said["shown"]:
+        return [
+            "Stage 2: of no box of the detector the model made a mask that it was sure of, so that "
+            f"all {said['added']} masks had to be drawn. Detector's AR@100 on dev/: "
+            f"{' → '.join(recalls)}.",
+            "",
+        ]
     mean = (found["accepted_proposals"] or {}).get("mean_iou")
     return [
         f"Stage 2: {said['shown']} proposals shown, {said['kept']} taken over as they are "
-        f"(precision {_tenth(said['precision_unchanged'])} at IoU {ACCEPT_IOU}): "
-        f"{_tenth(said['share_untouched'])} of the masks did not have to be drawn, which is the "
+        f"(precision {said['precision_unchanged']:.1%} at IoU {ACCEPT_IOU}): "
+        f"{said['share_untouched']:.1%} of the masks did not have to be drawn, which is the "
         f"proposals' recall. {said['edited']} more are near a human mask (mean IoU "
         f"{said['edited_mean_iou']}). Mean IoU of those taken over: "
         f"{mean if mean is not None else '–'}. Detector's AR@100 on dev/: {' → '.join(recalls)}.",
@@ -123,10 +131,6 @@ def _iou_line(
         f"| {measured['own_low']:.3f}–{measured['own_high']:.3f} | {measured['oracle']:.4f} "
         f"| {verdict} |"
     )
-
-
-def _tenth(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
 
 
 def _share(value: float | None) -> str:
