@@ -130,8 +130,8 @@ def _say_plan(plan: ImportPlan) -> None:
     """What was found, where, and how many: said before anything is made of it."""
     console().say(
         f"found {plan.format.value} in {plan.annotations}: annotations of "
-        f"{plan.num_annotated} images; {plan.num_images} of the {plan.num_pictures} pictures in "
-        f"{plan.pictures} will be imported"
+        f"{count(plan.num_annotated, 'image')}; {plan.num_images} of the "
+        f"{count(plan.num_pictures, 'picture')} in {plan.pictures} will be imported"
     )
 
 

@@ -61,7 +61,7 @@ def command(dataset: Path | str, failures: int, check: bool, watch: float | None
     for each in status.working:
         holder = each.holder
         console().say(
-            f"  shard {holder.shard_index}: {each.num_done} of {each.num_images} images, "
+            f"  shard {holder.shard_index}: {each.num_done} of {count(each.num_images, 'image')}, "
             f"by process {holder.pid} on {holder.host}"
         )
     named = failed_images(dataset, limit=failures) if status.num_failed else []
@@ -134,11 +134,11 @@ def _record(status: DatasetStatus, named: list[FailedImage]) -> dict[str, Any]:
 def _headline(status: DatasetStatus) -> str:
     manifest = status.manifest
     line = (
-        f"{status.num_done} of {manifest.num_images} images, "
-        f"{status.num_complete} of {manifest.num_shards} shards complete"
+        f"{status.num_done} of {count(manifest.num_images, 'image')}, "
+        f"{status.num_complete} of {count(manifest.num_shards, 'shard')} complete"
     )
     if status.num_complete:
-        line += f", {status.num_masks} masks in them"
+        line += f", {count(status.num_masks, 'mask')} in them"
     if status.images_per_s and status.seconds_left is not None:
         line += f"; {status.images_per_s:.2f} images/s, {duration(status.seconds_left)} left"
     elif status.working:
