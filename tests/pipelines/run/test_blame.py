@@ -47,14 +47,14 @@ def test_kills_are_counted_by_the_own_group(
 
 @pytest.fixture
 def limited() -> Iterator[Path]:
-    """A control group (version 1) whose processes may have 64 MiB."""
+    """A control group (version 1) whose processes may have 128 MiB."""
     place = Path("/sys/fs/cgroup/memory")
     if os.geteuid() != 0 or not (place / "memory.limit_in_bytes").is_file():
         pytest.skip("control groups of version 1 are not there to be made")
     folder = place / f"sa-engine-{uuid.uuid4().hex}"
     folder.mkdir()
     try:
-        (folder / "memory.limit_in_bytes").write_text(str(64 << 20))
+        (folder / "memory.limit_in_bytes").write_text(str(128 << 20))
         yield folder
     finally:
         folder.rmdir()
@@ -67,7 +67,9 @@ def test_a_real_death_for_want_of_memory_is_the_groups_own(limited: Path) -> Non
         "pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid())); "
         "from sa_engine.pipelines.run.blame import OutOfMemoryKills, is_fault; "
         "kills = OutOfMemoryKills(); pid = os.fork(); "
-        "data = bytearray(os.urandom(1 << 20) * 200) if pid == 0 else None; "
+        # The one that wants too much is the one to go.
+        "pid or pathlib.Path('/proc/self/oom_score_adj').write_text('1000'); "
+        "data = bytearray(os.urandom(1 << 20) * 400) if pid == 0 else None; "
         "status = os.waitpid(pid, 0)[1]; code = -os.WTERMSIG(status); "
         "print(code, is_fault(code, kills), is_fault(code, kills))"
     )
