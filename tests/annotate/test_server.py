@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -307,11 +308,8 @@ def test_whatever_was_acknowledged_survives_kills(tmp_path: Path) -> None:
         try:
             while True:
                 annotate_one(client, draw, acknowledged, asked, removed, done)
-        except (OSError, ConnectionError, EOFError, TypeError, ValueError):
-            pass
-        except Exception as error:
-            if "BadStatusLine" not in repr(error) and "IncompleteRead" not in repr(error):
-                raise
+        except (OSError, HTTPException, EOFError, TypeError, ValueError):
+            pass  # the server is gone, before, in or after an answer
         timer.join()
         served.process.wait()
         assert served.process.stdout is not None

@@ -1,5 +1,6 @@
 """`sa-engine annotate` as a process of its own, and a client of it that is no browser."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -150,12 +151,11 @@ class Client:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is None and method != "GET":
             data = b"{}"
-        connection.request(
-            method, path, data, {key: value for key, value in sent.items() if value is not None}
-        )
-        response = connection.getresponse()
-        raw = response.read()
-        connection.close()
+        given = {key: value for key, value in sent.items() if value is not None}
+        with contextlib.closing(connection):  # also where the server dies meanwhile
+            connection.request(method, path, data, given)
+            response = connection.getresponse()
+            raw = response.read()
         kind = response.headers.get("content-type", "")
         content = json.loads(raw) if kind.startswith("application/json") and raw else None
         return Reply(
