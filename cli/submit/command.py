@@ -245,10 +245,11 @@ def _job(
     """
     out = str(options["out"])
     wanted = options["workers"]
-    if not is_url(out) and (seen_from_here or Path(out).exists()):
+    is_seen = seen_from_here or Path(out).exists()
+    if is_seen and not is_url(out):
         out = str(Path(out).absolute())
-    if seen_from_here or Path(out).exists():
-        workers = useful_workers(out, wanted)
+    if is_seen:
+        workers = useful_workers(out, wanted, retry_failed=options["retry_failed"])
         if workers < wanted:
             console().note(
                 f"{count(workers, 'shard is', 'shards are')} left to do: {workers} of {wanted} "

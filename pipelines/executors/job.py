@@ -39,14 +39,16 @@ class ClusterJob:
         return (*self.command, "work", self.out, "--no-wait", *self.arguments)
 
 
-def useful_workers(out: str, wanted: int) -> int:
+def useful_workers(out: str, wanted: int, *, retry_failed: bool) -> int:
     """No more workers than there are shards to do.
+
+    retry_failed: whether images are tried again, which may lie in shards that are complete.
 
     Raises UsageError where there is no dataset, or nothing left to do.
     """
     folder = open_folder(out)
     manifest = read_manifest(folder)
-    left = len(pending_shards(folder.url, manifest))
+    left = manifest.num_shards if retry_failed else len(pending_shards(folder.url, manifest))
     if not left:
         raise UsageError(f"{out} is complete: all {manifest.num_shards} shards are made")
     return min(wanted, left)

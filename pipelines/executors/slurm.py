@@ -74,8 +74,11 @@ class SlurmOptions:
 def slurm_script(job: ClusterJob, options: SlurmOptions) -> str:
     """The job's script.
 
-    Raises UsageError for a directive that is none, or that the script says itself.
+    Raises UsageError for a directive that is none, or that the script says itself, and for a path
+    that no line of a script can hold.
     """
+    if "\n" in f"{job.out}{options.folder}":
+        raise UsageError(f"{job.out!r} has a line break in its name: give the dataset another one")
     lines = [f"job-name={job.name}", f"cpus-per-task={job.cpus}", f"mem={job.memory}"]
     lines.append(f"time={options.time}")
     if job.gpus:
@@ -83,7 +86,7 @@ def slurm_script(job: ClusterJob, options: SlurmOptions) -> str:
     if options.partition:
         lines.append(f"partition={options.partition}")
     lines += ["requeue", "open-mode=append", f"signal=TERM@{NOTICE_S}"]
-    lines.append(f"output={_escaped(options.folder)}/%x-%A_%a.log")
+    lines.append(f"output={shlex.quote(f'{_escaped(options.folder)}/%x-%A_%a.log')}")
     for each in options.directives:
         if not re.fullmatch(r"[a-z][a-z-]*(=[^\n]*)?", each):
             raise UsageError(f"--sbatch {each!r} is no NAME=VALUE, as account=vision")
@@ -93,7 +96,7 @@ def slurm_script(job: ClusterJob, options: SlurmOptions) -> str:
         lines = [line for line in lines if line.partition("=")[0] != name]
         lines.append(each)
     return _TEMPLATE.format(
-        out=job.out,
+        out=shlex.quote(job.out),
         last=job.workers - 1,
         path=shlex.quote(str(script_path(job, options))),
         directives="\n".join(f"#SBATCH --{line}" for line in lines),
@@ -153,5 +156,5 @@ def _run(words: Sequence[str]) -> str:
 
 
 def _escaped(folder: Path) -> str:
-    """A folder in a pattern of file names, where % begins a field and a backslash hides it all."""
+    """A folder in a pattern of file names, where % begins a field."""
     return str(folder).replace("%", "%%")

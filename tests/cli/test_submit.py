@@ -144,6 +144,21 @@ def test_what_cannot_be_submitted_is_said_in_one_line(
     assert not (tmp_path / "dataset.slurm").exists()
 
 
+def test_a_complete_dataset_is_submitted_for_its_failures_alone(
+    sa_engine: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no picture")
+    assert sa_engine("auto", "photos", "--out", "dataset").returncode == 3
+    words = ("submit", "slurm", "dataset", "--workers", "1", "--dry-run")
+    complete = sa_engine(*words)
+    assert complete.returncode == 2
+    assert "dataset is complete: all 1 shards are made" in complete.stderr
+    again = sa_engine(*words, "--retry-failed")
+    assert again.returncode == 0, again.stderr
+    assert "--no-wait --retry-failed\n" in again.stdout
+
+
 def test_without_slurm_the_script_is_offered(
     sa_engine: Run, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

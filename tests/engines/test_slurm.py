@@ -59,7 +59,7 @@ def logs(dataset: Path) -> str:
 def test_an_array_that_is_stopped_and_killed_ends_with_the_bytes_of_one_run(
     slurm: Slurm, options: list[str], small_model: Path, tmp_path: Path
 ) -> None:
-    dataset = tmp_path / "dataset"
+    dataset = tmp_path / "a dataset of 100%"
     assert engine("auto", *options, "--out", dataset, "--prepare").returncode == 0
     job = submit(slurm, dataset, small_model, "--workers", "3")
 
