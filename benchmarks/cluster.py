@@ -98,11 +98,14 @@ def prepare(out: Path | str, pictures: Path, images_per_shard: int) -> Manifest:
 
 
 def scaling(folder: Path, most: int) -> list[dict[str, Any]]:
-    """Rates of 1, 2, 4, … workers, each with shards of ten images, 40 images a worker."""
+    """Rates of 1, 2, 4, … workers with shards of ten images, 40 a worker or more.
+
+    Workers do not all start at once: so many images that most are made when all are there.
+    """
     rows: list[dict[str, Any]] = []
     count = 1
     while count <= most:
-        pictures = write_pictures(folder / f"pictures-{count}", 40 * count)
+        pictures = write_pictures(folder / f"pictures-{count}", max(40, 2 * count) * count)
         out = folder / f"dataset-{count}"
         prepare(out, pictures, 10)
         seen = FirstAndLast()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sa_engine.dataset.status import read_status
 from tests.cli.conftest import command_line
-from tests.engines.conftest import RayCluster
+from tests.support.raylets import RayCluster
 from tests.support.same_bytes import content
 
 NUM_SHARDS = 5

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import command_line, environment
-from tests.engines.conftest import Slurm
 from tests.support.same_bytes import content
+from tests.support.slurm import Slurm
 
 NUM_SHARDS = 4
 SMALL_JOB = ("--gpus", "0", "--cpus", "1", "--memory", "1G")
