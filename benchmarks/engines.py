@@ -218,7 +218,7 @@ def slurm_cases(scene: Scene, _wanted: int, draw: random.Random) -> dict[str, An
     found: dict[str, Any] = {}
     for title, case in cases.items():
         machines = ("n1", "n2") if case is lost_machine else ()
-        cpus = 3 if case is preempted else 16
+        cpus = {preempted: 3, lost_machine: 1}.get(case, 16)
         with (
             tempfile.TemporaryDirectory() as folder,
             running_slurm(Path(folder), machines, cpus) as slurm,
@@ -334,9 +334,9 @@ def before_a_dependent(slurm: Slurm, scene: Scene, out: Path, _: random.Random) 
 
 def lost_machine(slurm: Slurm, scene: Scene, out: Path, _: random.Random) -> dict[str, Any]:
     """Every process of one of two machines is killed; Slurm requeues, others take over."""
-    job = submit(slurm, scene, out, 2, "--sbatch", "spread-job")
+    job = submit(slurm, scene, out, 2)
     running_steps(slurm, job, 2)
-    some_done(slurm, out, 2)
+    some_done(slurm, out, 3)
     slurm.lose("n2")
     lost = time.monotonic()
     states = the_end(slurm, job)

@@ -9,21 +9,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import numpy as np
+
 from sa_engine.dataset.folder.base import Folder, open_folder
+from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.shards.stats import failure_reason
+from sa_engine.dataset.sources.listing import Source
 from sa_engine.errors import BrokenWorker, InterruptedRun, SaEngineError
 from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
 from sa_engine.pipelines.run.cores import usable_cores
 from sa_engine.pipelines.run.events import ImageDone, ImageStarted
-from sa_engine.pipelines.run.one_image import Annotator, Reading
+from sa_engine.pipelines.run.one_image import Annotate, Annotator, Reading
 from sa_engine.pipelines.run.signals import StopRequest, signals_held_back, stop_on_signals
 from sa_engine.pipelines.run.watch import Watch
 from sa_engine.pipelines.run.worker import Part, Retry, work
@@ -33,6 +37,9 @@ MAX_DEATHS = 5
 """Deaths of a worker in a row, with no image finished between them, after which the run stops.
 
 An image that is passed over is not finished: where every image kills, something else is wrong."""
+
+PROOF_SIDE = 64
+"""Side of an empty picture, pixels, on which a worker shows that it has memory to begin."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -50,6 +57,21 @@ class _Order:
     number: int
     retry: Retry
     wait: bool
+    prove: bool
+
+
+class _Proved:
+    """What a worker says that has memory enough for an empty picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An annotator that is open."""
+
+    annotate: Annotate
+
+    def open(self, worker: int) -> Annotate:  # noqa: ARG002 - there is one
+        return self.annotate
 
 
 @dataclass(slots=True)
@@ -57,6 +79,8 @@ class _Member:
     """A worker process, the end of its pipe, and what it was last seen with.
 
     heard: whether it has said anything.
+    accused: the image with which the process in this one's place was killed for want of memory; it
+        is to blame if this one has memory enough for an empty picture.
     """
 
     number: int
@@ -66,6 +90,7 @@ class _Member:
     heard: bool = False
     finished: bool = False
     last_words: str = ""
+    accused: ImageStarted | None = None
 
 
 class Team:
@@ -79,6 +104,7 @@ class Team:
         self._context = multiprocessing.get_context("spawn")
         self._members: list[_Member] = []
         self._deaths = 0
+        self._suffices = False
         self._oom_kills = OutOfMemoryKills()
 
     def run(self, watch: Watch, stop: StopRequest) -> None:
@@ -110,7 +136,7 @@ class Team:
             member.pipe.close()
         self._members = []
 
-    def _hire(self, number: int, retry: Retry) -> _Member:
+    def _hire(self, number: int, retry: Retry, accused: ImageStarted | None = None) -> _Member:
         ours, theirs = self._context.Pipe(duplex=False)
         order = _Order(
             self._folder.url,
@@ -120,6 +146,7 @@ class Team:
             number,
             retry,
             self._workers.wait,
+            accused is not None,
         )
         process = self._context.Process(target=_serve, args=(order, theirs), daemon=True)
         threads = max(1, usable_cores() // self._workers.count)
@@ -128,7 +155,7 @@ class Team:
         with _threads_in_environment(threads), signals_held_back():
             process.start()
         theirs.close()
-        return _Member(number, process, ours)
+        return _Member(number, process, ours, accused=accused)
 
     def _hear(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
         try:
@@ -146,6 +173,12 @@ class Team:
         elif message is None:
             member.finished = True
         else:
+            if isinstance(message, _Proved):
+                self._suffices = True
+                if member.accused is not None:
+                    blame(self._folder, member.accused.shard_index, member.accused.image_id)
+                    member.accused = None
+                return
             if isinstance(message, ImageStarted):
                 member.in_hand = message
             elif isinstance(message, ImageDone):
@@ -153,6 +186,7 @@ class Team:
                     member.in_hand = None
                 if failure_reason(message.error) != KILLED_WORKER:
                     self._deaths = 0
+                    self._suffices = True
             watch.see(message)
 
     def _bury(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
@@ -163,14 +197,24 @@ class Team:
         if member.finished or stopping:
             return
         self._deaths += 1
-        if member.in_hand is not None and is_fault(member.process.exitcode, self._oom_kills):
-            blame(self._folder, member.in_hand.shard_index, member.in_hand.image_id)
+        code, accused = member.process.exitcode, member.accused
+        if is_fault(code, self._oom_kills):
+            if accused is not None and code == -signal.SIGKILL:
+                raise SaEngineError(
+                    "there is too little memory even for an empty picture: workers were killed "
+                    "for want of it before any image was finished; give them more memory or fewer "
+                    "--workers, and run the same command again"
+                )
+            if member.in_hand is not None and code == -signal.SIGKILL and not self._suffices:
+                accused = member.in_hand
+            elif member.in_hand is not None:
+                blame(self._folder, member.in_hand.shard_index, member.in_hand.image_id)
         if self._deaths >= MAX_DEATHS:
             raise SaEngineError(
                 f"workers died {self._deaths} times without finishing an image, the last "
                 f"{_cause(member.process.exitcode)}{member.last_words}: {_advice(member)}"
             )
-        self._members.append(self._hire(member.number, watch.retry()))
+        self._members.append(self._hire(member.number, watch.retry(), accused))
 
     def _ask_to_stop(self) -> None:
         for member in self._members:
@@ -193,9 +237,10 @@ def _serve(order: _Order, pipe: Connection) -> None:
                 stop.ask()
 
         try:
+            annotator = _prove(order, tell) if order.prove else order.annotator
             work(
                 open_folder(order.url),
-                order.annotator,
+                annotator,
                 reading=order.reading,
                 report=tell,
                 stop=orphaned_or_stopped,
@@ -218,6 +263,17 @@ def _serve(order: _Order, pipe: Connection) -> None:
             tell(SaEngineError(f"a worker failed: {type(error).__name__}: {error}"))
         else:
             tell(None)
+
+
+def _prove(order: _Order, tell: Callable[[object], None]) -> Annotator:
+    """Annotate an empty picture. What kills here is too little memory, and no image's fault."""
+    annotate = order.annotator.open(order.number)
+    nothing = np.zeros((PROOF_SIDE, PROOF_SIDE, 3), np.uint8)
+    with suppress(Exception):
+        # Annotators that look up the picture do not know this one.
+        annotate(Source("", ""), StoredImage(nothing, b"", "png"))
+    tell(_Proved())
+    return _Opened(annotate)
 
 
 @contextmanager

@@ -144,3 +144,25 @@ class Unopened:
 
     def open(self, worker: int) -> Annotate:
         raise UsageError("there is no such model")
+
+
+@dataclass(frozen=True, slots=True)
+class Hungry:
+    """Takes so many MiB at images whose name holds `word`, and before it is asked for any."""
+
+    word: str
+    mebibytes: int
+    always: int = 0
+
+    def open(self, worker: int) -> Annotate:
+        # The one that wants too much is the one to go.
+        score = Path("/proc/self/oom_score_adj")
+        if score.exists():
+            score.write_text("1000")
+
+        def annotate(source: Source, image: StoredImage) -> Sequence[MaskRecord]:
+            wanted = self.mebibytes if self.word in source.name else 0
+            taken = bytearray(os.urandom(1 << 20) * max(wanted, self.always))
+            return [bright_mask(image)][: len(taken) + 1]
+
+        return annotate

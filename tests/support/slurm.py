@@ -167,18 +167,23 @@ def running_slurm(folder: Path, machines: Sequence[str] = (), cpus: int = 16) ->
     munge = ["munged", "--foreground", "--force", f"--key-file={key}"]
     munge += [f"--{name}={folder}/munge/{name.split('-')[0]}" for name in ("socket", "pid-file")]
     munge += [f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed"]
-    running = [subprocess.Popen(munge, env=environment)]
+    log = (folder / "output.log").open("ab")
+
+    def start(words: Sequence[str | Path]) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+
+    running = [start(munge)]
     cluster = Slurm(environment, {})
     try:
         cluster.wait("munged", (folder / "munge" / "socket").exists, 20)
-        running.append(subprocess.Popen(["slurmctld", "-D", "-f", config], env=environment))
+        running.append(start(["slurmctld", "-D", "-f", config]))
         for name in names:
             (folder / "spool" / name).mkdir(parents=True)
             words = ["slurmd", "-D", "-f", str(config), "-N", name]
             if machines:
                 apart = ["unshare", "--mount", "--uts", "bash", "-c", OWN_MACHINE, "machine"]
                 words = [*apart, name, str(folder), *words]
-            cluster.nodes[name] = subprocess.Popen(words, env=environment)
+            cluster.nodes[name] = start(words)
         running += cluster.nodes.values()
         cluster.wait(
             "idle nodes",
@@ -198,6 +203,7 @@ def running_slurm(folder: Path, machines: Sequence[str] = (), cpus: int = 16) ->
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+        log.close()
 
 
 def _path() -> str:
