@@ -10,11 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sa_engine.dataset.folder.draft import draft_of, explain_output
+from sa_engine.dataset.folder.draft import draft_of
+from sa_engine.dataset.folder.files import explain_write
 from sa_engine.dataset.folder.sealed import canonical, seal, unseal
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus
-from sa_engine.errors import DamagedError, UsageError
+from sa_engine.errors import DamagedError, OutputError, UsageError
 from sa_engine.formats.reasons import Lossy, Note, Tally
 from sa_engine.formats.writers.base_writer import (
     ExportedImage,
@@ -108,7 +109,7 @@ def run_export(
     if (finished := _finished(run.out, signature)) is not None:
         return finished
     single = run.format is OutFormat.COCO and run.out.suffix == ".json"
-    with explain_output(run.out), draft_of(run.out) as draft:
+    with explain_write(run.out, OutputError), draft_of(run.out) as draft:
         draft.mkdir()
         summary = _write(run, dataset, draft, progress)
         try:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sa_engine.dataset.folder.draft import draft_of, explain_output
-from sa_engine.errors import UsageError
+from sa_engine.dataset.folder.draft import draft_of
+from sa_engine.dataset.folder.files import explain_write
+from sa_engine.errors import OutputError, UsageError
 
 PAGE_NAME = "index.html"
 _HEAD_BYTES = 1024
@@ -55,7 +56,7 @@ def page_folder(out: Path) -> Iterator[Path]:
     then nothing is left of the new folder, and an older page stays.
     """
     place = out.absolute()
-    with explain_output(out), draft_of(out) as draft:
+    with explain_write(out, OutputError), draft_of(out) as draft:
         draft.mkdir()
         yield draft
         old = draft.with_name(f"{draft.name}.old")

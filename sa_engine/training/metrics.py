@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sa_engine.dataset.folder.draft import explain_output
-from sa_engine.errors import UsageError
+from sa_engine.dataset.folder.files import explain_write
+from sa_engine.errors import OutputError, UsageError
 from sa_engine.training.detector.report import DetectorReport
 
 R = TypeVar("R", "StepReport", DetectorReport)
@@ -79,7 +79,7 @@ class MetricsLog:
     def write(self, report: StepReport | DetectorReport) -> None:
         """Append one report."""
         values = dataclasses.asdict(report)
-        with explain_output(self._path):
+        with explain_write(self._path, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")

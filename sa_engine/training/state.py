@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sa_engine.dataset.folder.draft import explain_output, written_whole
-from sa_engine.errors import TrainingError, UsageError
+from sa_engine.dataset.folder.draft import written_whole
+from sa_engine.dataset.folder.files import explain_write
+from sa_engine.errors import OutputError, TrainingError, UsageError
 from sa_engine.model.checkpoint import save_torch
 from sa_engine.training.optimizer import MovingAverage
 
@@ -113,14 +114,14 @@ def _locked(folder: Path) -> int:
         if os.fstat(lock).st_nlink:
             break
         os.close(lock)  # whoever held it took it away as it ended
-    with explain_output(folder):
+    with explain_write(folder, OutputError):
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
     return lock
 
 
 def _open_lock(folder: Path) -> int:
-    with explain_output(folder):
+    with explain_write(folder, OutputError):
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 

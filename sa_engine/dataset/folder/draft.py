@@ -5,13 +5,13 @@ dead processes have left is removed when the next draft of that name is begun.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sa_engine.dataset.folder.files import explain_write
 from sa_engine.errors import OutputError
 
 _LOCK, _SUFFIX = "lock", ".draft"
@@ -40,29 +40,11 @@ def written_whole(final: Path) -> Iterator[Path]:
 
     Raises OutputError if it cannot be written; what had that name before stays then.
     """
-    with explain_output(final), draft_of(final) as draft:
+    with explain_write(final, OutputError), draft_of(final) as draft:
         yield draft
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
         draft.replace(final)
-
-
-@contextlib.contextmanager
-def explain_output(path: Path) -> Iterator[None]:
-    """Turn a failure to write into an OutputError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = "free some space"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "get write permission there, or choose another place"
-        else:
-            advice = "see that it can be written"
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}: {advice}, and run the same command "
-            "again"
-        ) from error
 
 
 def _begin(place: Path) -> tuple[Path, int]:

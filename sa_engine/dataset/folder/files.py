@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from sa_engine.errors import DamagedError, DatasetError
+from sa_engine.errors import DamagedError, DatasetError, SaEngineError
 
 _BLOCK = 1 << 20
 
@@ -82,19 +82,26 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 @contextlib.contextmanager
-def explain_write(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn a failure to write into a DatasetError that says what to do."""
+def explain_write(
+    path: str | os.PathLike[str], kind: type[SaEngineError] = DatasetError
+) -> Iterator[None]:
+    """Turn a failure to write into an error that says what to do.
+
+    kind: DatasetError for what goes on where it stopped, OutputError for what is made anew.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = "free some space and run the same command again; it continues"
+            advice = "free some space"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "get write permission there and run the same command again; it continues"
+            advice = "get write permission there, or choose another place"
         else:
-            advice = "once it can be written, run the same command again; it continues"
-        raise DatasetError(
-            f"cannot write {os.fspath(path)}: {error.strerror or error}: {advice}"
+            advice = "see that it can be written"
+        what = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow's have two texts
+        end = "; it continues" if kind is DatasetError else ""
+        raise kind(
+            f"cannot write {os.fspath(path)}: {what}: {advice}, and run the same command again{end}"
         ) from error
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sa_engine.dataset.folder.draft import explain_output
+from sa_engine.dataset.folder.files import explain_write
 from sa_engine.detection.encoder import EMBEDDING_STRIDE, EncodedMaps
-from sa_engine.errors import UsageError
+from sa_engine.errors import OutputError, UsageError
 from sa_engine.model.embedding import ImageEmbedding
 
 _MARK = np.dtype("<u8")
@@ -44,10 +44,10 @@ class FeatureBank:
         if size - there > free:
             raise UsageError(
                 f"keeping the encoded maps of {num_entries} pictures needs "
-                f"{size / 2**30:.1f} GiB in {path.parent}, where {free / 2**30:.1f} GiB are free; "
-                "give fewer --views, or --views 0 to keep none"
+                f"{size / 2**20:,.0f} MiB in {path.parent}, where {free / 2**20:,.0f} MiB are "
+                "free; give fewer --views, or --views 0 to keep none"
             )
-        with explain_output(path), path.open("ab") as file:
+        with explain_write(path, OutputError), path.open("ab") as file:
             # Space for all of it now: a disk that is full later would end the process by SIGBUS.
             os.posix_fallocate(file.fileno(), 0, size)
         self._path = path

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from sa_engine.dataset.folder.draft import written_whole
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.errors import DamagedError, DatasetError, ImageError, UsageError
 from sa_engine.masks import rle
@@ -97,49 +98,45 @@ def write_pack(
 
     weights: by set or stage; training takes those that it is not told itself.
     threads: that encode images; None for one a processor.
-    An image that cannot be read is left out. Raises UsageError for a set without masks.
+    An image that cannot be read is left out. Raises UsageError for a set without masks, OutputError
+    if it cannot be written.
     """
     images: Counter[str] = Counter()
     masks: Counter[str] = Counter()
     failures: list[tuple[str, str]] = []
     digests: dict[str, str] = {}
-    temporary = out.with_name(out.name + ".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
-            pq.ParquetWriter(
-                temporary,
-                _SCHEMA,
-                compression={"image": "none", **dict.fromkeys(_SMALL, "zstd")},
-                compression_level=dict.fromkeys(_SMALL, 19),
-                use_dictionary=["set", _MASK_COLUMNS[1]],
-                write_page_checksum=True,
-            ) as writer,
-        ):
-            for name, images_of in sets.items():
-                digest = hashlib.sha256()
-                records = usable_records(images_of, name)
-                for start in range(0, len(records), _ROWS_AT_ONCE):
-                    rows: list[dict[str, Any]] = []
-                    some = records[start : start + _ROWS_AT_ONCE]
-                    made = pool.map(lambda r, s=images_of, n=name: _row(n, s, r, config), some)
-                    for record, row in zip(some, made, strict=True):
-                        if isinstance(row, str):
-                            failures.append((record.source, row))
-                        elif row["masks"]:
-                            rows.append(row)
-                            digest.update(json.dumps(row["masks"]).encode() + row["image"])
-                            images[name] += 1
-                            masks[name] += len(row["masks"])
-                    writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-                digests[name] = digest.hexdigest()
-            header = {"version": _VERSION, "digests": digests, "weights": dict(weights)}
-            header["config"] = asdict(config)
-            writer.add_key_value_metadata({_KEY: json.dumps(header, sort_keys=True)})
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        written_whole(out) as draft,
+        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
+        pq.ParquetWriter(
+            draft,
+            _SCHEMA,
+            compression={"image": "none", **dict.fromkeys(_SMALL, "zstd")},
+            compression_level=dict.fromkeys(_SMALL, 19),
+            use_dictionary=["set", _MASK_COLUMNS[1]],
+            write_page_checksum=True,
+        ) as writer,
+    ):
+        for name, images_of in sets.items():
+            digest = hashlib.sha256()
+            records = usable_records(images_of, name)
+            for start in range(0, len(records), _ROWS_AT_ONCE):
+                rows: list[dict[str, Any]] = []
+                some = records[start : start + _ROWS_AT_ONCE]
+                made = pool.map(lambda r, s=images_of, n=name: _row(n, s, r, config), some)
+                for record, row in zip(some, made, strict=True):
+                    if isinstance(row, str):
+                        failures.append((record.source, row))
+                    elif row["masks"]:
+                        rows.append(row)
+                        digest.update(json.dumps(row["masks"]).encode() + row["image"])
+                        images[name] += 1
+                        masks[name] += len(row["masks"])
+                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            digests[name] = digest.hexdigest()
+        header = {"version": _VERSION, "digests": digests, "weights": dict(weights)}
+        header["config"] = asdict(config)
+        writer.add_key_value_metadata({_KEY: json.dumps(header, sort_keys=True)})
     return PackSummary(images, masks, failures, out.stat().st_size)
 
 

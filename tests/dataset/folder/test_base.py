@@ -80,8 +80,8 @@ def test_only_regular_files_of_bounded_size(tmp_path: Path) -> None:
         (errno.ENOSPC, "free some space"),
         (errno.EROFS, "get write permission"),
         (errno.EACCES, "get write permission"),
-        (errno.EIO, "once it can be written"),
-        (errno.ENOENT, "once it can be written"),
+        (errno.EIO, "see that it can be written"),
+        (errno.ENOENT, "see that it can be written"),
     ],
 )
 def test_failures_to_write_say_what_to_do(number: int, advice: str) -> None:
