@@ -167,6 +167,17 @@ working_options = all_of(
         help="Stop as soon as more images than this have failed.",
     ),
     option(
+        "--image-timeout",
+        "image_seconds",
+        group="Run",
+        type=click.FloatRange(min=0),
+        default=3600,
+        show_default=True,
+        metavar="SECONDS",
+        help="Record an image as failed that takes a worker longer than this, twice; 0 for no "
+        "limit.",
+    ),
+    option(
         "--failed-images-ok",
         group="Run",
         type=click.FloatRange(0, 1),

@@ -21,7 +21,14 @@ def take_workers(options: dict[str, Any]) -> Workers:
     part = choose_part(options.pop("shard_index"), options.pop("num_shards"), os.environ)
     chosen = take(options, ["max_failures", "retry_failed", "repair"])
     count = options.pop("workers")
-    return Workers(count=count, first=local_rank(os.environ) * count, part=part, **chosen)
+    image_seconds = options.pop("image_seconds") or None
+    return Workers(
+        count=count,
+        first=local_rank(os.environ) * count,
+        part=part,
+        image_seconds=image_seconds,
+        **chosen,
+    )
 
 
 def take_executor(options: dict[str, Any]) -> "Execute":

@@ -103,6 +103,7 @@ class _Driver:
             annotator,
             reading,
             workers.part,
+            workers.image_seconds,
         )
         self._task = ray.remote(_share_of_the_work)
         self._running: list[Any] = []
@@ -270,6 +271,7 @@ def _share_of_the_work(
     annotator: Annotator,
     reading: Reading,
     part: Any,
+    image_seconds: float | None,
 ) -> None:
     """A task: whatever shard is free, until others have in hand what is left."""
     host = platform.node()
@@ -285,7 +287,7 @@ def _share_of_the_work(
             open_folder(url),
             annotator,
             reading=reading,
-            workers=Workers(count=1, part=part, wait=False),
+            workers=Workers(count=1, part=part, wait=False, image_seconds=image_seconds),
             progress=teller,
         )
     finally:

@@ -7,6 +7,8 @@ out-of-memory killer was at work meanwhile.
 
 import json
 import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sa_engine.dataset.folder.base import Folder, explain_write, write_synced
@@ -17,6 +19,11 @@ MAX_KILLS = 2
 
 KILLED_WORKER = "killed-worker"
 """The reason that stands in its record then."""
+
+TIME_LIMIT = "time-limit"
+"""The reason of one whose workers were stopped because it took them too long."""
+
+_SLOW = "slow"
 
 FAULTS = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
@@ -47,27 +54,58 @@ def is_fault(exit_code: int | None, oom_kills: OutOfMemoryKills) -> bool:
     return -exit_code in FAULTS
 
 
-def blame(folder: Folder, shard_index: int, image_id: int) -> None:
-    """Count a death against the image that was in hand."""
-    kills = read_blame(folder, shard_index)
-    kills[image_id] = kills.get(image_id, 0) + 1
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """What is known of the workers that died in a shard.
+
+    kills: deaths by the image that was in hand; by 0 where that is not known.
+    slow: images that took too long.
+    """
+
+    kills: Mapping[int, int] = field(default_factory=dict)
+    slow: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.kills)
+
+    def verdict(self, image_id: int) -> str | None:
+        """Why an image is passed over, "reason: message"; None for one that is to be tried."""
+        if self.kills.get(image_id, 0) < MAX_KILLS:
+            return None
+        if image_id in self.slow:
+            return f"{TIME_LIMIT}: it took {MAX_KILLS} workers longer than --image-timeout allows"
+        return f"{KILLED_WORKER}: {MAX_KILLS} workers died with this image in hand"
+
+
+def blame(folder: Folder, shard_index: int, image_id: int, *, is_slow: bool = False) -> None:
+    """Count a death against the image that was in hand; 0 if there was none.
+
+    is_slow: it died because it took too long.
+    """
+    known = read_blame(folder, shard_index)
+    slow = known.slow | {image_id} if is_slow else known.slow - {image_id}
+    deaths = {**known.kills, image_id: known.kills.get(image_id, 0) + 1}
+    content: dict[str, object] = {str(each): count for each, count in deaths.items()}
+    if slow:
+        content[_SLOW] = sorted(slow)
     path = _path(folder, shard_index)
     temporary = path.with_suffix(".blame.tmp")
     with explain_write(path):
-        write_synced(temporary, json.dumps(kills).encode("ascii"))
+        write_synced(temporary, json.dumps(content).encode("ascii"))
         temporary.replace(path)
 
 
-def read_blame(folder: Folder, shard_index: int) -> dict[int, int]:
-    """Deaths by image id; empty for a shard in which nobody died."""
+def read_blame(folder: Folder, shard_index: int) -> Blame:
+    """Whom deaths in a shard are blamed on; nobody where there were none."""
     try:
         content = json.loads(_path(folder, shard_index).read_bytes())
-        return {int(image_id): int(kills) for image_id, kills in content.items()}
+        slow = frozenset(int(image_id) for image_id in content.pop(_SLOW, ()))
+        return Blame({int(image_id): int(kills) for image_id, kills in content.items()}, slow)
     except FileNotFoundError:
-        return {}
+        return Blame()
     except (ValueError, AttributeError, TypeError):
         # Half a file after a power cut: who died is not known, only that somebody did.
-        return {0: 1}
+        return Blame({0: 1})
 
 
 def forget_blame(folder: Folder, shard_index: int) -> None:

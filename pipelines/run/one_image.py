@@ -23,7 +23,6 @@ from sa_engine.errors import (
     SaEngineError,
     UsageError,
 )
-from sa_engine.pipelines.run.blame import KILLED_WORKER, MAX_KILLS
 
 READ_AHEAD = 4
 """Images that are read and decoded while one is annotated: enough to hide reading, few enough that
@@ -214,12 +213,6 @@ def recordable(error: Exception, where: str = "") -> str:
         raise BrokenWorker(f"the accelerator failed: {_first_line(error)}") from error
     text = _explain(error)
     return text if isinstance(error, SaEngineError) else text + where
-
-
-def passed_over(image_id: int, source: Source) -> Made:
-    """An image that has killed its workers."""
-    text = f"{KILLED_WORKER}: {MAX_KILLS} workers died with this image in hand"
-    return failed(image_id, source, text, "")
 
 
 def failed(image_id: int, source: Source, error: str, sha256: str) -> Made:

@@ -15,7 +15,7 @@ from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import InterruptedRun
 from sa_engine.pipelines.run.behind import Behind
-from sa_engine.pipelines.run.blame import MAX_KILLS, forget_blame, read_blame
+from sa_engine.pipelines.run.blame import Blame, forget_blame, read_blame
 from sa_engine.pipelines.run.events import (
     Event,
     ImageDone,
@@ -34,7 +34,6 @@ from sa_engine.pipelines.run.one_image import (
     load,
     load_ahead,
     make_image,
-    passed_over,
     recordable,
 )
 
@@ -66,7 +65,7 @@ class ShardWork:
         self.annotate.open()
         # Where a worker has died, go carefully: one image at a time, from reading on, so that the
         # next death falls to the image that causes it.
-        kills = read_blame(self.folder, index)
+        deaths = read_blame(self.folder, index)
         with self._writer(lease) as writer, Behind("write") as writing:
             num_done, had_failed = len(writer.done), writer.failed
             self._tell(ShardOpened(index, num_done))
@@ -74,15 +73,15 @@ class ShardWork:
             sources = FrozenInputs(self.folder).shard(index)[num_done:]
             loading = (
                 ((source, None) for source in sources)
-                if kills
+                if deaths
                 else load_ahead(sources, self.reading)
             )
             for image_id, (source, loaded) in zip(ids, loading, strict=True):
                 started = self._start(index, image_id)
-                made = self._make(image_id, source, loaded, kills)
+                made = self._make(image_id, source, loaded, deaths)
                 seconds = time.perf_counter() - started
                 writing.do(partial(self._record, writer, made, source, seconds))
-                if kills:
+                if deaths:
                     writing.wait()
             writing.wait()
             writer.finish()
@@ -102,7 +101,7 @@ class ShardWork:
         index = lease.shard_index
         old = FinishedShard(self.folder, self.manifest, index)
         untried: tuple[int, ...] = ()
-        kills = read_blame(self.folder, index)
+        deaths = read_blame(self.folder, index)
         sources = FrozenInputs(self.folder).shard(index)
         with self._writer(lease) as writer:
             if any(old.row(image_id)["status"] == "ok" for image_id in writer.failed):
@@ -117,7 +116,7 @@ class ShardWork:
                     continue
                 started = self._start(index, image_id)
                 source = sources[image_id - old.first_image_id]
-                made = self._make(image_id, source, None, kills)
+                made = self._make(image_id, source, None, deaths)
                 if not is_begun and made.is_failure_of(old.row(image_id)):
                     old.add_seconds(image_id, time.perf_counter() - started)
                 else:
@@ -153,11 +152,10 @@ class ShardWork:
         self._tell(ImageStarted(shard_index, image_id))
         return time.perf_counter()
 
-    def _make(
-        self, image_id: int, source: Source, loaded: Loaded | None, kills: dict[int, int]
-    ) -> Made:
-        if kills.get(image_id, 0) >= MAX_KILLS:
-            return passed_over(image_id, source)
+    def _make(self, image_id: int, source: Source, loaded: Loaded | None, deaths: Blame) -> Made:
+        verdict = deaths.verdict(image_id)
+        if verdict is not None:
+            return failed(image_id, source, verdict, "")
         return make_image(
             image_id, loaded or load(source, self.reading), self.annotate, self.reading
         )

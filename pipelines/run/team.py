@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,9 +24,21 @@ from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.shards.stats import failure_reason
 from sa_engine.dataset.sources.listing import Source
 from sa_engine.errors import BrokenWorker, InterruptedRun, SaEngineError
-from sa_engine.pipelines.run.blame import KILLED_WORKER, OutOfMemoryKills, blame, is_fault
+from sa_engine.pipelines.run.blame import (
+    KILLED_WORKER,
+    TIME_LIMIT,
+    OutOfMemoryKills,
+    blame,
+    is_fault,
+)
 from sa_engine.pipelines.run.cores import usable_cores
-from sa_engine.pipelines.run.events import ImageDone, ImageStarted
+from sa_engine.pipelines.run.events import (
+    ImageDone,
+    ImageStarted,
+    ShardClosed,
+    ShardOpened,
+    ShardRetried,
+)
 from sa_engine.pipelines.run.one_image import Annotate, Annotator, Reading
 from sa_engine.pipelines.run.signals import StopRequest, signals_held_back, stop_on_signals
 from sa_engine.pipelines.run.watch import Watch
@@ -78,7 +90,9 @@ class _Opened:
 class _Member:
     """A worker process, the end of its pipe, and what it was last seen with.
 
-    heard: whether it has said anything.
+    heard: whether it has said anything; heard_at: when, last.
+    shard_index: of the shard that it has in hand.
+    is_slow: it was stopped because it had said nothing for too long.
     accused: the image with which the process in this one's place was killed for want of memory; it
         is to blame if this one has memory enough for an empty picture.
     """
@@ -88,6 +102,9 @@ class _Member:
     pipe: Connection
     in_hand: ImageStarted | None = None
     heard: bool = False
+    heard_at: float = field(default_factory=time.monotonic)
+    shard_index: int | None = None
+    is_slow: bool = False
     finished: bool = False
     last_words: str = ""
     accused: ImageStarted | None = None
@@ -121,6 +138,7 @@ class Team:
             for ready in wait([m.pipe for m in self._members], timeout=_TICK_S):
                 member = next(m for m in self._members if m.pipe is ready)
                 self._hear(member, watch, stopping=asked)
+            self._stop_the_slow()
         if asked:
             raise InterruptedRun("the same command continues where it stopped")
 
@@ -163,7 +181,7 @@ class Team:
         except (EOFError, OSError):
             self._bury(member, watch, stopping=stopping)
             return
-        member.heard = True
+        member.heard, member.heard_at = True, time.monotonic()
         if isinstance(message, BrokenWorker):
             member.last_words = f": {message}"
         elif isinstance(message, BaseException):
@@ -179,12 +197,16 @@ class Team:
                     blame(self._folder, member.accused.shard_index, member.accused.image_id)
                     member.accused = None
                 return
+            if isinstance(message, ShardOpened | ImageStarted):
+                member.shard_index = message.shard_index
+            elif isinstance(message, ShardClosed | ShardRetried):
+                member.shard_index = None
             if isinstance(message, ImageStarted):
                 member.in_hand = message
             elif isinstance(message, ImageDone):
                 if member.in_hand is not None and member.in_hand.image_id == message.image_id:
                     member.in_hand = None
-                if failure_reason(message.error) != KILLED_WORKER:
+                if failure_reason(message.error) not in (KILLED_WORKER, TIME_LIMIT):
                     self._deaths = 0
                     self._suffices = True
             watch.see(message)
@@ -198,7 +220,10 @@ class Team:
             return
         self._deaths += 1
         code, accused = member.process.exitcode, member.accused
-        if is_fault(code, self._oom_kills):
+        if member.is_slow and member.shard_index is not None:
+            image_id = 0 if member.in_hand is None else member.in_hand.image_id
+            blame(self._folder, member.shard_index, image_id, is_slow=True)
+        elif is_fault(code, self._oom_kills):
             if accused is not None and code == -signal.SIGKILL:
                 raise SaEngineError(
                     "there is too little memory even for an empty picture: workers were killed "
@@ -215,6 +240,15 @@ class Team:
                 f"{_cause(member.process.exitcode)}{member.last_words}: {_advice(member)}"
             )
         self._members.append(self._hire(member.number, watch.retry(), accused))
+
+    def _stop_the_slow(self) -> None:
+        """Kill workers that have a shard in hand and have said nothing for too long."""
+        limit, now = self._workers.image_seconds, time.monotonic()
+        for member in self._members:
+            busy = member.shard_index is not None and not member.is_slow
+            if limit is not None and busy and now - member.heard_at > limit:
+                member.is_slow = True
+                member.process.kill()
 
     def _ask_to_stop(self) -> None:
         for member in self._members:

@@ -16,6 +16,9 @@ class Workers:
     retry_failed: try the images again that had failed before the run began.
     repair: first check the bytes of the shards that are complete, and make damaged ones anew.
     wait: for shards that others have in hand, in case they are lost; else end once all are taken.
+    image_seconds: after so long without a word from a worker that has a shard in hand, it is
+        stopped, and another goes on; an image that this befalls twice is passed over. > 0; None for
+        no limit.
     max_seconds: after so long stop as by a signal, > 0; None for no limit.
     """
 
@@ -26,4 +29,5 @@ class Workers:
     retry_failed: bool = False
     repair: bool = False
     wait: bool = True
+    image_seconds: float | None = None
     max_seconds: float | None = None

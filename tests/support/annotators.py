@@ -48,6 +48,21 @@ class Bright:
 
 
 @dataclass(frozen=True, slots=True)
+class Endless:
+    """Never comes to an end with images whose name holds `word`."""
+
+    word: str
+
+    def open(self, worker: int) -> Annotate:
+        def annotate(source: Source, image: StoredImage) -> Sequence[MaskRecord]:
+            while self.word in source.name:
+                time.sleep(1)
+            return [bright_mask(image)]
+
+        return annotate
+
+
+@dataclass(frozen=True, slots=True)
 class Crashing:
     """Kills its own process at images whose name holds `word`; the first `times` times only.
 

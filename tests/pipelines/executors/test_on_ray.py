@@ -53,12 +53,12 @@ def test_what_one_machine_does_is_not_asked_of_a_cluster(tmp_path: Path) -> None
 def test_a_node_that_does_not_see_the_dataset_is_named(tmp_path: Path, there: bytes | None) -> None:
     if there is not None:
         (tmp_path / "manifest.json").write_bytes(there)
-    share = (None, str(tmp_path), b"this dataset", __version__, Bright(), Reading(), Part())
+    share = (None, str(tmp_path), b"this dataset", __version__, Bright(), Reading(), Part(), None)
     with pytest.raises(UsageError, match=f"node .* does not see {tmp_path}: use a shared folder"):
         _share_of_the_work(*share)
 
 
 def test_a_node_with_another_engine_is_named(tmp_path: Path) -> None:
-    share = (None, str(tmp_path), b"", "0.0.1", Bright(), Reading(), Part())
+    share = (None, str(tmp_path), b"", "0.0.1", Bright(), Reading(), Part(), None)
     with pytest.raises(UsageError, match=rf"has sa-engine {__version__}, this machine 0\.0\.1"):
         _share_of_the_work(*share)

@@ -18,7 +18,7 @@ from sa_engine.pipelines.run.start import run_here, run_workers
 from sa_engine.pipelines.run.worker import Part, Reading
 from sa_engine.pipelines.run.workers import Workers
 from tests.pipelines.conftest import deterministic_bytes, journal_bytes
-from tests.support.annotators import Bright, Crashing, Raising
+from tests.support.annotators import Bright, Crashing, Endless, Raising
 
 Begin = Callable[[str], LocalFolder]
 
@@ -102,6 +102,16 @@ def test_an_image_that_kills_its_worker_twice_is_passed_over(begin: Begin, tmp_p
     assert summary.num_images == 12
     assert summary.num_failed == {"killed-worker": 1}
     assert Dataset(folder.path)[6].error is not None
+
+
+def test_an_image_that_takes_too_long_twice_is_passed_over(begin: Begin) -> None:
+    folder = begin("slow")
+    workers = Workers(image_seconds=2.0)
+    summary = run_workers(folder, Endless("photo 06"), reading=Reading(), workers=workers)
+    assert summary.num_images == 12
+    assert summary.num_failed == {"time-limit": 1}
+    error = Dataset(folder.path)[6].error
+    assert error == "time-limit: it took 2 workers longer than --image-timeout allows"
 
 
 def test_too_many_failures_stop_the_run_and_keep_what_was_done(
