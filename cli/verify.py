@@ -82,6 +82,9 @@ def command(
         "damaged_shards": shards,
     }
     if not problems:
+        if repair:
+            # What a repair has left that was killed once it was done.
+            repair_dataset(dataset, (), stop=lambda: False)
         says.say(f"{dataset}: no problems")
         says.result(record)
         return ExitStatus.DONE

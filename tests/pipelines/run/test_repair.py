@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sa_engine.cli.main import main
 from sa_engine.dataset.combine import merge
 from sa_engine.dataset.folder.base import LocalFolder
 from sa_engine.dataset.folder.sealed import unseal
@@ -408,3 +409,12 @@ def test_a_repair_under_write_errors_ends_whole_or_can_be_given_again(
             assert isinstance(repair(whole)[0], Repaired)
         assert but_for_seconds(files(whole)) == but_for_seconds(before)
     assert failing > 20
+
+
+def test_what_a_killed_repair_has_left_goes_with_the_next(whole: LocalFolder) -> None:
+    (whole.scratch / "sa_000001.1.0123abcd").mkdir(parents=True)
+    (whole.scratch / "sa_000001.1.0123abcd" / "journal").write_bytes(b"half")
+    with pytest.raises(SystemExit) as done:
+        main(["verify", str(whole.path), "--repair"])
+    assert done.value.code == 0
+    assert not whole.scratch.exists()
