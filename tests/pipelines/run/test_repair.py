@@ -417,4 +417,4 @@ def test_what_a_killed_repair_has_left_goes_with_the_next(whole: LocalFolder) ->
     with pytest.raises(SystemExit) as done:
         main(["verify", str(whole.path), "--repair"])
     assert done.value.code == 0
-    assert not whole.scratch.exists()
+    assert not (whole.path / ".work").exists()
