@@ -1,6 +1,6 @@
 """Seconds a mask of a scripted annotator: clicks answered by the model, against the brush alone.
 
-    python benchmarks/annotate_seconds.py --data DIR --out benchmarks/results/annotate-seconds.json
+    python -m benchmarks.annotate_seconds --data DIR --out benchmarks/results/annotate-seconds.json
 
 DIR holds sets in the COCO format (SET/images, SET/instances.json). Masks are drawn at random. The
 annotator sees the truth: it clicks where the error is largest and stops as soon as the IoU is 0.9.
@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.provenance import commit, today
 from sa_engine.annotate.models.clicks import Clicks
 from sa_engine.annotate.models.embedding_file import write_embedding
 from sa_engine.annotate.models.frames import ModelFrame, Rect
@@ -257,10 +258,14 @@ def main() -> None:
                 row |= {f"{way}_s": seconds, f"{way}_clicks": clicks, f"{way}_iou": reached}
             rows.append({key: round(float(value), 4) for key, value in row.items()})
     result = {
-        "command": " ".join(["python", *sys.argv]).replace(str(options.data), "DIR"),
+        "command": " ".join(["python -m benchmarks.annotate_seconds", *sys.argv[1:]]).replace(
+            str(options.data), "DIR"
+        ),
         "model": checkpoint.name,
         "masks": len(rows),
         "trace_px_s": options.trace,
+        "commit": commit(),
+        "date": today(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "encode_cpu_s": round(median(desk.encode_s), 3),
         "decode_cpu_s": round(median(desk.decode_s), 4),

@@ -4,13 +4,12 @@ The corpus is made here: TIFF in every layout that tifffile writes, the other fo
 depths and colours, turned files, and files with changed bytes. Other folders can be given as well.
 What the engine accepts must be what the other reader sees; what it refuses has its reason.
 
-    python benchmarks/two_readers.py [FOLDER ...] [--flips 20] [--out results/two_readers.json]
+    python -m benchmarks.two_readers [FOLDER ...] [--flips 20] [--out results/two_readers.json]
 
 Prints counts, then a line for each disagreement, and exits 1 if there is one.
 """
 
 import argparse
-import datetime
 import io
 import itertools
 import json
@@ -30,6 +29,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.provenance import commit, today
 from sa_engine.dataset.images.pixels import values_to_rgb
 from sa_engine.dataset.images.reading import read_image
 from sa_engine.errors import ImageError
@@ -63,8 +63,13 @@ def main() -> int:
     if arguments.out is not None:
         modules = (np, PIL, cv2, tifffile, imagecodecs)
         versions = {module.__name__: module.__version__ for module in modules}
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        content = {"date": date, "versions": versions, "counts": counts, "disagreements": faults}
+        content = {
+            "commit": commit(),
+            "date": today(),
+            "versions": versions,
+            "counts": counts,
+            "disagreements": faults,
+        }
         arguments.out.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     return 1 if faults else 0
 
