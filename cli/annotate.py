@@ -27,6 +27,7 @@ from sa_engine.cli.shared.progress import RunBar
 from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.dataset.folder.object_store import is_url
 from sa_engine.errors import UsageError
+from sa_engine.evaluation.audit import PAPER
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
 from sa_engine.pipelines.annotating import (
     AUDIT_NAME,
@@ -35,7 +36,6 @@ from sa_engine.pipelines.annotating import (
     plan_settings,
     run_annotate,
 )
-from sa_engine.pipelines.audit import PAPER
 from sa_engine.pipelines.run.worker import Reading
 
 _SERVING = (
@@ -280,14 +280,14 @@ def _say_audit(work: Path) -> None:
     path = work / AUDIT_NAME
     if path.is_file():
         report = json.loads(path.read_text("ascii"))
-        objects = report["masks"] - report["no_object"]
-        for name in ("over_0.90", "over_0.75"):
-            said = report["left_out"].get(name)
+        objects = report["masks"] - report["deleted"]
+        for name, paper in PAPER.items():
+            said = report["rows"][0][name] if report["rows"] else None
             if said is not None:
-                console().say(
-                    f"IoU {name.replace('_', ' ')}: {said['value']:.1%} of {objects} masks "
-                    f"({said['low']:.1%} to {said['high']:.1%}; the paper: {PAPER[name]:.0%})"
-                )
+                line = f"IoU {name.replace('_', ' 0.')}: {said['mean']:.1%} of {objects} masks "
+                if said["low"] is not None:
+                    line += f"({said['low']:.1%} to {said['high']:.1%}) "
+                console().say(f"{line}(the paper: {paper:.0%})")
         console().say(f"all figures: {path}")
 
 

@@ -43,7 +43,7 @@ def draw(dataset: Path | str, out: Path, images: int, seed: int, kind: str) -> N
     OUT/to-correct holds the export, OUT/sample the drawn images as a dataset. People correct every
     mask, delete what is no object, and may add what was missed; then: `sa-engine audit read`.
     """
-    from sa_engine.pipelines.auditing import AuditDraw, draw_audit
+    from sa_engine.pipelines.audit import AuditDraw, draw_audit
     from sa_engine.pipelines.export import OutFormat
 
     run = AuditDraw(dataset=dataset, out=out, images=images, seed=seed, format=OutFormat(kind))
@@ -78,7 +78,7 @@ def read(corrected: Path, audit: Path, out: Path | None, markdown: bool) -> None
     from sa_engine.evaluation.audit import AuditRow, audit_rows
     from sa_engine.evaluation.results import write_rows
     from sa_engine.evaluation.summary import Interval, layout
-    from sa_engine.pipelines.auditing import read_audit
+    from sa_engine.pipelines.audit import read_audit
 
     found = read_audit(corrected, audit)
     rows = audit_rows(found.masks)

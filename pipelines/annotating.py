@@ -31,11 +31,12 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.errors import InterruptedRun, UsageError
+from sa_engine.evaluation.audit import audit_figures
 from sa_engine.formats.registry import Format
 from sa_engine.formats.work.folding import fold
 from sa_engine.formats.work.log import read_journal
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
-from sa_engine.pipelines.audit import audit_report
+from sa_engine.pipelines.audit import compare, with_verdicts
 from sa_engine.pipelines.run.watch import Progress
 from sa_engine.pipelines.run.worker import Reading
 from sa_engine.pipelines.stages.manual import ImportRun, ImportSummary, run_import
@@ -160,8 +161,9 @@ def run_annotate(
                 _interrupted(run)
     summary = make_dataset(run.work, settings, progress=progress)
     if settings.mode is Mode.AUDIT and settings.proposals is not None and summary.report:
-        report = audit_report(settings.out, settings.proposals[0])
-        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        returned = with_verdicts(Dataset(settings.out))
+        found = compare(returned, Dataset(settings.proposals[0]))
+        text = json.dumps(audit_figures(found.masks), indent=1, allow_nan=False) + "\n"
         replace_file(run.work / AUDIT_NAME, text.encode("ascii"))
     return summary
 

@@ -1,130 +1,225 @@
-"""What an audit says of a dataset's masks: how far people had to change them.
+"""An audit: images drawn from a dataset, their masks corrected in any tool, the pairs compared."""
 
-Source: "Segment Anything", section 5 ("Mask quality"): people improved all masks of 500 images, and
-94 % of the pairs had over 0.90 IoU, 97 % over 0.75.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sa_engine.dataset.combine import Progress, subset
+from sa_engine.dataset.manifest import is_dataset
 from sa_engine.dataset.reader import Dataset
-from sa_engine.dataset.records import ImageStatus, MaskRecord
+from sa_engine.dataset.records import MASK_IDS_PER_IMAGE, ImageRecord, ImageStatus, MaskRecord
+from sa_engine.errors import DamagedError, UsageError
+from sa_engine.evaluation.audit import AuditedMask
+from sa_engine.evaluation.instances import boundary_iou
+from sa_engine.masks.rle import iou_matrix
+from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
+from sa_engine.pipelines.run.worker import Reading
+from sa_engine.pipelines.stages.manual import ImportRun, run_import
 
-PAPER = {"over_0.90": 0.94, "over_0.75": 0.97}
-_RESAMPLES = 2000
-_SMALL, _MEDIUM = 32 * 32, 96 * 96
+SAMPLE_NAME, TO_CORRECT_NAME, ABOUT_NAME = "sample", "to-correct", "audit.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditDraw:
+    """What `draw_audit` is told.
+
+    dataset: complete or not. out: a folder that is not there yet, or the same call's.
+    images: how many are drawn, of those that went through and have masks. seed: of the draw.
+    format: what the masks are exported for.
+    """
+
+    dataset: Path | str
+    out: Path
+    images: int = 500
+    seed: int = 0
+    format: OutFormat = OutFormat.COCO
 
 
 @dataclass(frozen=True, slots=True)
-class AuditedPair:
-    """A mask before and after. iou: of the two; None where there was no object."""
+class AuditDrawn:
+    """What was drawn: images and masks, of how many images, and where they are to be corrected."""
 
-    image: int
-    mask: MaskRecord
-    iou: float | None
-
-
-def audited_pairs(
-    corrected: Path | str, audited: Path | str
-) -> tuple[list[AuditedPair], list[float]]:
-    """Every mask of the audited images with what became of it, and seconds of those that were
-    looked at."""
-    after, before = Dataset(corrected), Dataset(audited)
-    by_name: dict[str, int] = {}
-    for record in before.images(status=ImageStatus.OK):
-        by_name[record.file_name] = record.image_id
-    pairs: list[AuditedPair] = []
-    seconds: list[float] = []
-    for record in after.images(status=ImageStatus.OK):
-        source = before.record(by_name[record.source.rpartition("!")[2]])
-        masks = {source.mask_id(place): mask for place, mask in enumerate(source.annotations)}
-        for mask in record.annotations:
-            said = mask.attributes.get("proposal", {})
-            if "id" in said and said["id"] in masks:
-                pairs.append(
-                    AuditedPair(record.image_id, masks.pop(said["id"]), float(said["iou"]))
-                )
-                if mask.time_spent_s is not None:
-                    seconds.append(mask.time_spent_s)
-        deleted = record.attributes.get("proposals", {}).get("deleted", ())
-        for number in deleted:
-            if number in masks:
-                pairs.append(AuditedPair(record.image_id, masks.pop(number), None))
-    return pairs, seconds
+    images: int
+    masks: int
+    total_images: int
+    to_correct: Path
 
 
-def audit_report(corrected: Path | str, audited: Path | str) -> dict[str, Any]:
-    """The figures of audit.json.
+@dataclass(frozen=True, slots=True)
+class AuditRead:
+    """What came back.
 
-    Intervals are of 95 %, by resampling images: masks of one image are alike. Masks that are no
-    object are counted twice, left out and as an IoU of 0: the paper does not say which it did.
+    masks: every mask of the images that came back. images, not_returned: of the sample.
+    missed: masks that people added.
     """
-    pairs, seconds = audited_pairs(corrected, audited)
-    return {
-        "images": len({pair.image for pair in pairs}),
-        "masks": len(pairs),
-        "no_object": sum(pair.iou is None for pair in pairs),
-        "unchanged": sum(pair.iou is not None and pair.iou >= 0.98 for pair in pairs),
-        "left_out": figures([pair for pair in pairs if pair.iou is not None]),
-        "as_zero": figures(pairs),
-        "by_size": _by(pairs, _size),
-        "by_stage": _by(pairs, lambda pair: pair.mask.stage.value),
-        "by_predicted_iou": _by(pairs, _predicted),
-        "seconds_per_mask": round(median(seconds), 2) if seconds else None,
-        "paper": PAPER,
-        "note": "Corrections begin with the mask, so agreement is flattered, here as in the paper.",
+
+    masks: tuple[AuditedMask, ...]
+    images: int
+    not_returned: int
+    missed: int
+
+
+def draw_audit(run: AuditDraw, *, progress: Progress | None = None) -> AuditDrawn:
+    """Draw images at random, put them into a dataset of their own, and export it for correction.
+
+    Raises UsageError for a dataset without masks, or an `out` that holds something else.
+    """
+    dataset = Dataset(run.dataset, allow_incomplete=True)
+    positions = _positions(dataset)
+    if not positions:
+        raise UsageError(f"{run.dataset} holds no image with masks: there is nothing to audit")
+    rng = np.random.default_rng(run.seed)
+    chosen = sorted(rng.permutation(positions)[: run.images].tolist())
+    about = {
+        "dataset": str(run.dataset),
+        "digest": dataset.digest(),
+        "seed": run.seed,
+        "images": len(chosen),
+        "of_images": len(positions),
+        "format": run.format.value,
     }
+    _begin(run.out, about)
+    sample = run.out / SAMPLE_NAME
+    subset(
+        run.dataset,
+        sample,
+        chosen,
+        options={"audit_seed": run.seed, "audit_images": len(chosen)},
+        progress=progress,
+    )
+    to_correct = run.out / TO_CORRECT_NAME
+    summary = run_export(ExportRun(dataset=sample, out=to_correct, format=run.format))
+    return AuditDrawn(summary.num_images, summary.num_masks, len(positions), to_correct)
 
 
-def figures(pairs: Sequence[AuditedPair]) -> dict[str, Any]:
-    """Shares over 0.90 and 0.75 and the mean IoU, each with its interval; {} of no pairs."""
-    if not pairs:
-        return {}
-    groups: dict[int, list[float]] = {}
-    for pair in pairs:
-        groups.setdefault(pair.image, []).append(pair.iou or 0.0)
-    ious = [np.array(each) for each in groups.values()]
-    measures: Mapping[str, Callable[[NDArray[np.float64]], float]] = {
-        "over_0.90": lambda each: float((each > 0.90).sum()),
-        "over_0.75": lambda each: float((each > 0.75).sum()),
-        "mean_iou": lambda each: float(each.sum()),
-    }
-    return {name: _interval(ious, measure) for name, measure in measures.items()}
+def read_audit(corrected: Path, audit: Path) -> AuditRead:
+    """Hold corrected annotations against the masks of an audit's sample.
+
+    corrected: annotations in any format that can be imported, or the dataset that
+        `annotate --audit` made of the sample.
+    A mask is found by the id that it was exported with, or by IoU (0.5) where a tool dropped it.
+    Raises UsageError if `audit` is no audit's folder, or nothing of it came back.
+    """
+    sample = Dataset(_sample_of(audit))
+    found = compare(_returned(corrected, audit), sample)
+    if not found.masks:
+        raise UsageError(
+            f"{corrected} has no image of the audit in {audit}: give the file that was made from "
+            f"{audit / TO_CORRECT_NAME}"
+        )
+    return found
 
 
-def _interval(
-    ious: Sequence[NDArray[np.float64]], total: Callable[[NDArray[np.float64]], float]
-) -> dict[str, float]:
-    sums = np.array([total(each) for each in ious])
-    counts = np.array([len(each) for each in ious])
-    draw = np.random.default_rng(0).integers(len(ious), size=(_RESAMPLES, len(ious)))
-    resampled = sums[draw].sum(axis=1) / counts[draw].sum(axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    value = float(sums.sum() / counts.sum())
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+def compare(returned: Sequence[ImageRecord], sample: Dataset) -> AuditRead:
+    """Every mask of the sample's images that came back, held against its correction.
+
+    returned: images with the attribute "proposals", as `with_verdicts` finds them.
+    """
+    by_content = {record.sha256: record for record in sample.images(status=ImageStatus.OK)}
+    masks: list[AuditedMask] = []
+    missed = 0
+    for record in returned:
+        before = by_content.get(record.sha256) or _by_masks(sample, record)
+        if before is not None:
+            masks += _compared(before, record)
+            missed += int(record.attributes["proposals"].get("added", 0))
+    images = len({mask.image_id for mask in masks})
+    return AuditRead(tuple(masks), images, len(by_content) - images, missed)
 
 
-def _by(pairs: Iterable[AuditedPair], key: Callable[[AuditedPair], str]) -> dict[str, Any]:
-    groups: dict[str, list[AuditedPair]] = {}
-    for pair in pairs:
-        groups.setdefault(key(pair), []).append(pair)
-    return {name: {"masks": len(groups[name]), **figures(groups[name])} for name in sorted(groups)}
+def _returned(corrected: Path, audit: Path) -> list[ImageRecord]:
+    """The corrected images, each with what became of its masks."""
+    if is_dataset(corrected):
+        return with_verdicts(Dataset(corrected))
+    with TemporaryDirectory(dir=audit, prefix=".read-") as scratch:
+        run = ImportRun(
+            annotations=corrected,
+            images=str(audit / TO_CORRECT_NAME),
+            proposals=audit / SAMPLE_NAME,
+            out=Path(scratch) / "data",
+            reading=Reading(keep_images=False),
+        )
+        run_import(run)
+        return with_verdicts(Dataset(run.out))
 
 
-def _size(pair: AuditedPair) -> str:
-    area = pair.mask.area
-    return "small" if area < _SMALL else "medium" if area < _MEDIUM else "large"
+def with_verdicts(dataset: Dataset) -> list[ImageRecord]:
+    """The images of which it is known what became of the masks that went out."""
+    records = dataset.images(status=ImageStatus.OK)
+    return [record for record in records if "proposals" in record.attributes]
 
 
-def _predicted(pair: AuditedPair) -> str:
-    said = pair.mask.predicted_iou
-    if said is None:
-        return "unknown"
-    low = min(9, int(said * 10)) / 10
-    return f"{low:.1f}-{low + 0.1:.1f}"
+def _positions(dataset: Dataset) -> list[int]:
+    """Positions of the images that went through and have masks."""
+    return [
+        position
+        for position, record in enumerate(dataset.images())
+        if record.status is ImageStatus.OK and record.annotations
+    ]
+
+
+def _begin(out: Path, about: Mapping[str, object]) -> None:
+    """Make the audit's folder, or find it as this audit began it."""
+    text = json.dumps(about, indent=1, sort_keys=True) + "\n"
+    path = out / ABOUT_NAME
+    if path.is_file():
+        if path.read_text("utf-8") != text:
+            raise UsageError(f"{out} holds another audit: choose a new folder for --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already: choose a new or empty folder for --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+
+
+def _sample_of(audit: Path) -> Path:
+    if not (audit / ABOUT_NAME).is_file():
+        raise UsageError(f"{audit} is no audit: give the folder that `audit draw --out` made")
+    return audit / SAMPLE_NAME
+
+
+def _by_masks(sample: Dataset, record: ImageRecord) -> ImageRecord | None:
+    """The sample's image whose masks the corrections name, where the picture's bytes differ."""
+    said = record.attributes["proposals"]
+    ids = [*said.get("kept", ()), *said.get("deleted", ())]
+    ids += [edit["id"] for edit in said.get("edited", ())]
+    if not ids:
+        return None
+    image_id = ids[0] // MASK_IDS_PER_IMAGE
+    try:
+        return sample.record(image_id)
+    except (UsageError, DamagedError):
+        return None
+
+
+def _compared(before: ImageRecord, after: ImageRecord) -> Iterator[AuditedMask]:
+    corrections: dict[int, MaskRecord] = {}
+    for mask in after.annotations:
+        said = mask.attributes.get("proposal")
+        if isinstance(said, Mapping) and isinstance(said.get("id"), int):
+            corrections[said["id"]] = mask
+    for position, mask in enumerate(before.annotations):
+        number = before.mask_id(position)
+        correction = corrections.get(number)
+        iou = near = None
+        if correction is not None:
+            iou = float(iou_matrix([mask.segmentation], [correction.segmentation])[0, 0])
+            near = boundary_iou(mask.segmentation, correction.segmentation)
+        yield AuditedMask(
+            image_id=before.image_id,
+            mask_id=number,
+            source=before.source,
+            stage=mask.stage.value,
+            area=mask.area,
+            predicted_iou=mask.predicted_iou,
+            iou=iou,
+            boundary_iou=near,
+            seconds=None if correction is None else correction.time_spent_s,
+        )

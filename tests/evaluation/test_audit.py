@@ -1,11 +1,12 @@
 """Shares of pairs by hand, with intervals over images."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from sa_engine.evaluation.audit import AuditedMask, audit_rows
+from sa_engine.evaluation.audit import AuditedMask, audit_figures, audit_rows
 
 
 def mask(
@@ -52,6 +53,27 @@ def test_the_interval_holds_the_true_share() -> None:
     assert every.over_90 is not None
     assert every.over_90.low < 0.9 < every.over_90.high
     assert every.over_90.high - every.over_90.low < 0.1
+
+
+def test_the_interval_is_wider_than_that_of_single_masks() -> None:
+    rng = np.random.default_rng(0)
+    masks = []
+    for image in range(60):
+        # Masks of one image are alike.
+        iou = 0.95 if rng.random() < 0.7 else 0.5
+        masks += [mask(image, iou) for _ in range(10)]
+    (every, *_) = audit_rows(masks)
+    assert every.over_90 is not None
+    share, width = every.over_90.mean, every.over_90.high - every.over_90.low
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / 60), rel=0.15)
+
+
+def test_figures_are_json() -> None:
+    found = audit_figures([mask(1, 0.99), mask(1, None)])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["masks"], found["deleted"], found["unchanged"]) == (2, 1, 1)
+    assert found["rows"][0]["over_90"] == {"mean": 1.0, "low": None, "high": None}
+    assert audit_figures([])["rows"] == []
 
 
 def test_all_deleted_and_nothing() -> None:

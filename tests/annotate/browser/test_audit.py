@@ -9,7 +9,6 @@ import pytest
 
 from sa_engine.dataset.reader import Dataset
 from sa_engine.masks.rle import decode
-from sa_engine.pipelines.audit import AuditedPair, figures
 from tests.annotate.browser.test_proposals import PLACES, SIZE, dataset_of
 from tests.support.browser import Annotator, need_browser
 from tests.support.served import disc, serving, write_photos
@@ -56,30 +55,13 @@ def test_every_mask_is_looked_at(tmp_path: Path, visit: Visit) -> None:
     ious = [1.0] * 6
     before = disc(SIZE, 100, 40, 18)
     ious.append(float((before & corrected).sum() / (before | corrected).sum()))
-    assert (report["images"], report["masks"], report["no_object"]) == (2, 8, 1)
+    assert (report["images"], report["masks"], report["deleted"]) == (2, 8, 1)
     over = sum(iou > 0.9 for iou in ious)
-    assert report["left_out"]["over_0.90"]["value"] == pytest.approx(over / 7, abs=1e-4)
-    assert report["as_zero"]["over_0.90"]["value"] == pytest.approx(over / 8, abs=1e-4)
-    assert report["left_out"]["mean_iou"]["value"] == pytest.approx(np.mean(ious), abs=1e-3)
-    assert report["by_stage"]["automatic"]["masks"] == 8
+    every, of_stage = report["rows"][:2]
+    assert every["over_90"]["mean"] == pytest.approx(over / 7, abs=1e-4)
+    assert every["over_90_of_all"]["mean"] == pytest.approx(over / 8, abs=1e-4)
+    assert every["mean_iou"]["mean"] == pytest.approx(np.mean(ious), abs=1e-3)
+    assert (of_stage["kind"], of_stage["group"], of_stage["masks"]) == ("stage", "automatic", 8)
     assert "the paper: 94%" in said
     masks = [decode(mask.segmentation) for _, _, mask in Dataset(out).iter_masks()]
     assert any(np.array_equal(mask, corrected) for mask in masks)
-
-
-def test_intervals_hold_what_they_should() -> None:
-    rng = np.random.default_rng(0)
-    pairs = []
-    for image in range(60):
-        # Masks of one image are alike, so that the interval is wider than that of single masks.
-        level = rng.random() < 0.7
-        for _ in range(10):
-            iou = 0.95 if level else 0.5
-            pairs.append(AuditedPair(image, None, iou))  # type: ignore[arg-type]
-    said = figures(pairs)["over_0.90"]
-    assert said["low"] < said["value"] < said["high"]
-    share = said["value"]
-    assert said["high"] - said["low"] == pytest.approx(
-        2 * 1.96 * np.sqrt(share * (1 - share) / 60), rel=0.15
-    )
-    assert figures([]) == {}

@@ -10,7 +10,7 @@ from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.verify import verify
 from sa_engine.errors import UsageError
 from sa_engine.masks.rle import encode
-from sa_engine.pipelines.auditing import AuditDraw, draw_audit, read_audit
+from sa_engine.pipelines.audit import AuditDraw, draw_audit, read_audit
 from sa_engine.pipelines.export import OutFormat
 from sa_engine.pipelines.stages.manual import ImportRun, run_import
 from tests.support.written import Written, mask_record, write_dataset
