@@ -1,6 +1,7 @@
 """Images that are in a dataset more than once, or in several."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -25,17 +26,48 @@ def in_common(first: Numbered, second: Numbered) -> int:
     return len(np.intersect1d(_values(first), _values(second)))
 
 
-def alike_in_common(hashes: tuple[Numbered, Numbered], contents: tuple[Numbered, Numbered]) -> int:
-    """Images of a first dataset that look like one of a second, which has another file of it.
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Images of two datasets that look alike though neither has the other's file.
 
-    hashes, contents: of both; images whose very file the second has do not count, see `in_common`.
+    first, second: how many of each. pairs: (image id, image id, bits that differ), those that
+    differ least first.
+    """
+
+    first: int
+    second: int
+    pairs: tuple[tuple[int, int, int], ...]
+
+
+def alike_between(
+    hashes: tuple[Numbered, Numbered], contents: tuple[Numbered, Numbered], limit: int
+) -> Between:
+    """What two datasets have in common beside `in_common`; at most `limit` pairs of it.
+
+    hashes, contents: of both.
     """
     first, second = hashes
-    known = set(_values(contents[1]).tolist())
-    shared = {image_id for image_id, value in contents[0] if value in known}
+    here, there = _has_file_of(contents[0], contents[1]), _has_file_of(contents[1], contents[0])
+    pairs: list[tuple[int, int, int]] = []
+    of_first: set[int] = set()
+    of_second: set[int] = set()
     both = np.concatenate([_values(first), _values(second)])
-    found = {first[a][0] for a, b, _ in near_pairs(both, limit=MOST_BETWEEN) if a < len(first) <= b}
-    return len(found - shared)
+    for a, b, bits in near_pairs(both, limit=MOST_BETWEEN):
+        if not a < len(first) <= b:
+            continue
+        mine, other = first[a][0], second[b - len(first)][0]
+        of_first.add(mine)
+        of_second.add(other)
+        if mine not in here and other not in there:
+            pairs.append((bits, mine, other))
+    shown = tuple((a, b, bits) for bits, a, b in islice(sorted(pairs), limit))
+    return Between(len(of_first - here), len(of_second - there), shown)
+
+
+def _has_file_of(contents: Numbered, other: Numbered) -> set[int]:
+    """Images whose very file another dataset has."""
+    known = set(_values(other).tolist())
+    return {image_id for image_id, value in contents if value in known}
 
 
 def alike_pairs(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from sa_engine.evaluation.groups import Groups, read_groups
 from sa_engine.formats.registry import Format
 from sa_engine.pipelines.photographs import to_jpeg
 from sa_engine.pipelines.report.duplicates import (
-    alike_in_common,
+    Between,
+    alike_between,
     alike_pairs,
     in_common,
     same_images,
@@ -129,11 +131,27 @@ def write_report(
             _measure(run, name, source, writer, progress)
             for name, source in zip(names, sources, strict=True)
         ]
-        sets = [
-            _shown(run, folder, place, names, sources, surveys, groups)
+        between = {
+            (a, b): alike_between(
+                (surveys[a].hashes, surveys[b].hashes),
+                (surveys[a].contents, surveys[b].contents),
+                SHOWN_PAIRS if run.strangest else 0,
+            )
+            for a, b in combinations(range(len(names)), 2)
+        }
+        shown = [
+            _shown(run, folder, place, names, sources, surveys, groups, between)
             for place in range(len(names))
         ]
-        (folder / PAGE_NAME).write_text(dataset_page(sets), encoding="utf-8")
+        sets = [each for each, _ in shown]
+        pairs = {
+            (names[a], names[b]): [
+                (shown[a][1](mine, str(mine)), shown[b][1](other, f"{other}, {bits} bits"))
+                for mine, other, bits in found.pairs
+            ]
+            for (a, b), found in between.items()
+        }
+        (folder / PAGE_NAME).write_text(dataset_page(sets, pairs), encoding="utf-8")
         (folder / JSON_NAME).write_text(_json(sets), encoding="utf-8")
         figures = {each.name: each.figures for each in sets}
         pq.write_table(figures_table(figures), folder / FIGURES_NAME)
@@ -188,8 +206,10 @@ def _shown(
     sources: Sequence[Opened],
     surveys: Sequence[DatasetSurvey],
     groups: Groups | None,
-) -> ReportSet:
-    """What the page says of the dataset at a place; writes its viewer."""
+    between: Mapping[tuple[int, int], Between],
+) -> tuple[ReportSet, Callable[[int, str], Thumbnail]]:
+    """What the page says of the dataset at a place, and what makes a thumbnail of an image of it
+    that it shows; writes its viewer."""
     found, name = surveys[place], names[place]
     dataset = Dataset(sources[place].path, allow_incomplete=True)
     strange = found.strangest.found() if run.strangest else {}
@@ -198,6 +218,14 @@ def _shown(
         alike = []
     wanted = {each.image_id for every in strange.values() for each in every}
     wanted |= {image_id for a, b, _ in alike for image_id in (a, b)}
+    alike_in_common = {}
+    for (a, b), common in between.items():
+        if place in (a, b):
+            is_first = place == a
+            alike_in_common[names[b if is_first else a]] = (
+                common.first if is_first else common.second
+            )
+            wanted |= {pair[0 if is_first else 1] for pair in common.pairs}
     viewer = f"{VIEWER_NAME}/{place + 1}"
     uris = _write_viewer(folder / viewer, name, dataset, sorted(wanted)) if wanted else {}
 
@@ -211,7 +239,7 @@ def _shown(
     if groups is not None:
         rows, said = group_rows(dataset, groups, sample=run.sample)
         notes += said
-    return ReportSet(
+    made = ReportSet(
         name=name,
         figures=found.figures,
         notes=tuple(notes),
@@ -234,14 +262,9 @@ def _shown(
             for other in range(len(names))
             if other != place
         },
-        alike_in_common={
-            names[other]: alike_in_common(
-                (found.hashes, surveys[other].hashes), (found.contents, surveys[other].contents)
-            )
-            for other in range(len(names))
-            if other != place
-        },
+        alike_in_common=alike_in_common,
     )
+    return made, thumbnail
 
 
 def _notes(dataset: Dataset, source: Opened, found: DatasetSurvey, run: ReportRun) -> list[str]:

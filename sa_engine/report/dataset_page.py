@@ -80,8 +80,14 @@ class ReportSet:
     alike_in_common: Mapping[str, int] = field(default_factory=dict)
 
 
-def dataset_page(sets: Sequence[ReportSet]) -> str:
-    """The page, (HTML). It loads nothing and holds no script."""
+Between = Mapping[tuple[str, str], Sequence[tuple[Thumbnail, Thumbnail]]]
+
+
+def dataset_page(sets: Sequence[ReportSet], between: Between | None = None) -> str:
+    """The page, (HTML). It loads nothing and holds no script.
+
+    between: of two sets, by name, images that look alike.
+    """
     template = resources.files("sa_engine.report").joinpath("dataset.html").read_text("utf-8")
     notes = [
         f"{each.name}: {note}" if len(sets) > 1 else note for each in sets for note in each.notes
@@ -95,7 +101,7 @@ def dataset_page(sets: Sequence[ReportSet]) -> str:
         _kinds("By model", sets, lambda s: s.figures.models),
         _categories(sets),
         _groups(sets),
-        _duplicates(sets),
+        _duplicates(sets, between or {}),
         _strange(sets),
     ]
     parts = {
@@ -293,7 +299,7 @@ def _shared(what: str, other: ReportSet, counts: Sequence[Mapping[str, int]]) ->
     return [f"{what} {escape(other.name)}", *cells]
 
 
-def _duplicates(sets: Sequence[ReportSet]) -> str:
+def _duplicates(sets: Sequence[ReportSet], between: Between) -> str:
     rows = [
         [
             escape(each.name),
@@ -309,6 +315,10 @@ def _duplicates(sets: Sequence[ReportSet]) -> str:
         if each.duplicates.pairs:
             shown = [thumb for pair in each.duplicates.pairs for thumb in pair]
             parts.append(f"<h3>{escape(each.name)}: pairs that look alike</h3>" + _thumbs(shown))
+    for (first, second), pairs in between.items():
+        if pairs:
+            title = f"{escape(first)} and {escape(second)}: pairs that look alike"
+            parts.append(f"<h3>{title}</h3>" + _thumbs([each for pair in pairs for each in pair]))
     return "\n".join(parts)
 
 

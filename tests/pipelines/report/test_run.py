@@ -89,6 +89,10 @@ def test_the_page_in_a_browser(dataset: Path, tmp_path: Path) -> None:
         for heading in ("Masks an image", "Relative mask size", "Concavity", "By model"):
             assert heading in text
         assert page.locator("svg polyline").count() > 10
+        heading = page.get_by_role("heading", name="data and other: pairs that look alike")
+        pair = heading.locator("xpath=following-sibling::*[1]").locator("a")
+        hrefs = [each.get_attribute("href") for each in pair.all()]
+        assert [href.split("/")[1] for href in hrefs] == ["1", "2"]
         assert page.evaluate("[...document.images].every(i => i.src.startsWith('data:'))")
         link = page.locator(".strange a").first
         number = link.get_attribute("href").partition("#")[2].partition("/")[0]
