@@ -7,6 +7,7 @@
                     before a dependent job
     ray-kills       two raylets; a task, the second raylet or the command itself is killed
     ray-overhead    the same 200 images by two tasks of Ray and by two workers of this machine
+    recovery        seconds from the death of the only worker until another has finished an image
 
 Each dataset must end with the bytes of one undisturbed run (but for the seconds in its stats), and
 `verify` must find nothing. Written beside this script: results/engines.json and engines.md; a part
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.chaos import make_model
+from benchmarks.chaos import make_model, workers_of
 from benchmarks.provenance import commit, load_average, processor, today
 from sa_engine.dataset.status import read_status
 from tests.support.raylets import RayCluster, running_ray
@@ -379,9 +380,11 @@ def ray_kills(scene: Scene, wanted: int, draw: random.Random) -> dict[str, Any]:
     return {"kills": dict(kills), "starts": starts, **together(verdicts)}
 
 
-def start_on_ray(cluster: RayCluster, scene: Scene, out: Path) -> "subprocess.Popen[str]":
-    """The command, two tasks."""
-    where = ("--executor", "ray", "--ray-address", cluster.address, "--workers", "2")
+def start_on_ray(
+    cluster: RayCluster, scene: Scene, out: Path, workers: int = 2
+) -> "subprocess.Popen[str]":
+    """The command, with so many tasks."""
+    where = ("--executor", "ray", "--ray-address", cluster.address, "--workers", str(workers))
     return subprocess.Popen(
         [*cluster.inside, *command(), "auto", *scene.options, "--out", str(out), *where],
         env=cluster.environment,
@@ -454,11 +457,78 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
     return {"turns": turns, "ray_over_local": round(rate["ray"] / rate["local"], 4), "same": same}
 
 
+def recovery(scene: Scene, _wanted: int, _draw: random.Random) -> dict[str, Any]:
+    """One worker at a time, killed once it has finished three images."""
+    found: dict[str, float] = {}
+    out = scene.folder / "recovery-local"
+    words = [*command(), "auto", *scene.options, "--out", str(out)]
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL) as running:
+        wait_for_images(out, 3)
+        os.kill(workers_of(running.pid)[0], signal.SIGKILL)
+        found["a worker process of this machine"] = until_next(out)
+        running.wait()
+    scene.judge(out)
+    with tempfile.TemporaryDirectory() as name, running_slurm(Path(name)) as slurm:
+        out = scene.prepare("recovery-slurm")
+        job = submit(slurm, scene, out, 1)
+        wait_for_images(out, 3)
+        began = time.monotonic()
+        slurm.run("scancel", "--full", "--signal=KILL", f"{job}_0")
+        slurm.wait("end of the array", lambda: has_ended(slurm, job))
+        submit(slurm, scene, out, 1)
+        until_next(out)
+        seconds = round(time.monotonic() - began, 1)
+        found["an element of Slurm, handed over again at once"] = seconds
+        slurm.wait("the dataset", lambda: is_complete(out))
+    scene.judge(out)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_slurm(Path(name), ("n1", "n2"), 1) as slurm,
+    ):
+        out = scene.prepare("recovery-machine")
+        job = submit(slurm, scene, out, 1)
+        wait_for_images(out, 3)
+        slurm.lose(slurm.run("squeue", "-h", "-j", job, "-o", "%N").strip())
+        found["a machine of Slurm (SlurmdTimeout 10 s)"] = until_next(out)
+        slurm.wait("the dataset", lambda: is_complete(out))
+    scene.judge(out)
+    with running_ray(PYTHONPATH=str(HERE.parent)) as cluster:
+        out = scene.folder / "recovery-ray"
+        with start_on_ray(cluster, scene, out, workers=1) as driver:
+            wait_for_images(out, 3)
+            os.kill(cluster.workers()[0], signal.SIGKILL)
+            found["a task of Ray"] = until_next(out)
+            driver.communicate()
+        scene.judge(out)
+    print(found, flush=True)
+    return {"seconds": found}
+
+
+def num_done(out: Path) -> int:
+    """Images done; 0 before the dataset is begun."""
+    return read_status(out).num_done if (out / "manifest.json").exists() else 0
+
+
+def wait_for_images(out: Path, count: int) -> None:
+    """Until so many are done; AssertionError after five minutes."""
+    limit = time.monotonic() + 300
+    while num_done(out) < count:
+        assert time.monotonic() < limit, f"{out} has {num_done(out)} images"
+        time.sleep(0.05)
+
+
+def until_next(out: Path) -> float:
+    """Seconds until one more image is done."""
+    began, before = time.monotonic(), num_done(out)
+    wait_for_images(out, before + 1)
+    return round(time.monotonic() - began, 1)
+
+
 def watch(out: Path, running: "subprocess.Popen[bytes]", total: int) -> tuple[float, float]:
     """When the fifth image and the fifth before the last were there."""
     first = last = 0.0
     while running.poll() is None:
-        done = read_status(out).num_done if (out / "manifest.json").exists() else 0
+        done = num_done(out)
         now = time.monotonic()
         first = first or (now if done >= 5 else 0.0)
         last = last or (now if done >= total - 5 else 0.0)
@@ -519,6 +589,15 @@ def markdown(found: dict[str, Any]) -> str:
             ),
             "",
         ]
+    if "recovery" in found:
+        lines += [
+            "**From a death to the next image**, with one worker, which loads its model anew:",
+            "",
+            "| killed | seconds |",
+            "| --- | ---: |",
+            *(f"| {what} | {s:g} |" for what, s in found["recovery"]["seconds"].items()),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -527,6 +606,7 @@ PARTS: dict[str, Callable[[Scene, int, random.Random], dict[str, Any]]] = {
     "slurm-cases": lambda scene, wanted, draw: {"cases": slurm_cases(scene, wanted, draw)},
     "ray-kills": ray_kills,
     "ray-overhead": ray_overhead,
+    "recovery": recovery,
 }
 
 
