@@ -23,7 +23,7 @@ from sa_engine.cli.shared.options import (
     take_images,
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
-from sa_engine.cli.shared.progress import RunBar
+from sa_engine.cli.shared.progress import Meter, RunBar
 from sa_engine.cli.shared.run_summary import report_run
 from sa_engine.dataset.folder.object_store import is_url
 from sa_engine.errors import UsageError
@@ -50,6 +50,7 @@ _SERVING = (
     "precision",
     "follow_model",
     "accept_damage",
+    "prepare",
 )
 
 
@@ -109,6 +110,12 @@ _SERVING = (
     default=8.0,
     show_default=True,
     help="Embeddings kept on disk; the oldest go first.",
+)
+@option(
+    "--prepare",
+    group="Model",
+    is_flag=True,
+    help="Encode all images before the links are printed, so that nobody waits for a slow model.",
 )
 @option(
     "--annotator",
@@ -227,8 +234,21 @@ def command(
         if wanted and links:
             webbrowser.open(links[0][1])
 
-    with RunBar("import") as bar:
-        summary = run_annotate(run, announce=announce, say=line.say, progress=bar)
+    with RunBar("import") as bar, Meter("encode") as meter:
+
+        def encoded(done: int, total: int) -> None:
+            meter.to(done, total)
+            if done == total:
+                meter.close()
+
+        summary = run_annotate(
+            run,
+            announce=announce,
+            say=line.say,
+            encoded=encoded,
+            note=console().note,
+            progress=bar,
+        )
     line.end()
     status = report_run(summary.run, beside={})
     _say_audit(run.work)

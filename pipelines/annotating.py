@@ -33,7 +33,7 @@ from sa_engine.dataset.sources.listing import list_sources
 from sa_engine.errors import InterruptedRun, UsageError
 from sa_engine.evaluation.audit import audit_figures
 from sa_engine.formats.registry import Format
-from sa_engine.formats.work.folding import fold
+from sa_engine.formats.work.folding import ImageState, fold
 from sa_engine.formats.work.log import read_journal
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings
 from sa_engine.pipelines.audit import compare, with_verdicts
@@ -68,6 +68,7 @@ class Serving:
     precision: str = "auto"
     follow_model: Path | None = None
     accept_damage: bool = False
+    prepare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +143,14 @@ def run_annotate(
     *,
     announce: Callable[[Sequence[tuple[str, str]]], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    encoded: Callable[[int, int], None] = lambda _done, _total: None,
+    note: Callable[[str], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> ImportSummary:
     """Serve WORK until every image is answered, then make the dataset.
 
     announce: is given each annotator's link once the server listens. say: a status line, often.
+    encoded: is told how far `Serving.prepare` is. note: what people should know.
 
     Raises UsageError for settings that cannot work, DamagedError for a damaged journal,
     InterruptedRun when a signal stops it: the same command continues.
@@ -157,7 +161,7 @@ def run_annotate(
     settings = read_settings(run.work)
     if not run.finish:
         with locked(run.work, f"http://{run.serving.host}:{run.serving.port}/"):
-            if not _serve(run, settings, announce, say):
+            if not _serve(run, settings, announce, say, encoded, note):
                 _interrupted(run)
     summary = make_dataset(run.work, settings, progress=progress)
     if settings.mode is Mode.AUDIT and settings.proposals is not None and summary.report:
@@ -192,6 +196,8 @@ def _serve(
     settings: WorkSettings,
     announce: Callable[[Sequence[tuple[str, str]]], None],
     say: Callable[[str], None],
+    encoded: Callable[[int, int], None],
+    note: Callable[[str], None],
 ) -> bool:
     serving = run.serving
     events = read_journal(run.work).believed(accept_damage=serving.accept_damage)
@@ -213,6 +219,8 @@ def _serve(
                 existing=_shown(settings.existing),
             )
             queue.restore_leases(events)
+            if serving.prepare:
+                await _encode_all(queue, encoded, note)
             work_id = hashlib.sha256(str(run.work.absolute()).encode()).hexdigest()[:16]
             page = PageSettings(serving.hint_seconds, work_id)
             app = make_app(queue, tokens, page, Allowed.of(serving.host, port, serving.public_url))
@@ -221,6 +229,22 @@ def _serve(
             return await serve(app, listener, queue, follow=serving.follow_model, say=say)
 
     return asyncio.run(work())
+
+
+async def _encode_all(
+    queue: ImageQueue, encoded: Callable[[int, int], None], note: Callable[[str], None]
+) -> None:
+    try:
+        ready = await queue.encode_all(encoded)
+    except BaseException:
+        queue.close()
+        raise
+    left = queue.counts()[ImageState.OPEN.value] - ready
+    if queue.room is not None and left:
+        note(
+            f"{left} images are not encoded: they cannot be read, or --cache-gb is too small for "
+            "all of them"
+        )
 
 
 def _room(work: Path, settings: WorkSettings, serving: Serving) -> ModelRoom | None:

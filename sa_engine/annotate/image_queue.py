@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from sa_engine.errors import ImageError, RefusedRequest
 from sa_engine.formats.work.folding import EventKind, ImageState
 from sa_engine.formats.work.log import JournalEvent
 from sa_engine.formats.work.settings import WorkSettings
+
+_ENCODED_AHEAD = 4
+"""Images that are read before the encoder takes them, where all are encoded."""
 
 PREFETCHED = 3
 """Images after the one at hand that are read and encoded beforehand."""
@@ -241,6 +245,33 @@ class ImageQueue:
         for image_id in list(self.ledger.answers.images):
             if self.ledger.state(image_id) is not ImageState.OPEN:
                 self.assignments.forget(image_id)
+
+    async def encode_all(self, progress: Callable[[int, int], None]) -> int:
+        """Encode every image that is still to be answered, before anybody asks; how many are there.
+
+        progress: is told the images done and those in all. An image that cannot be read or encoded
+        is left for when it is opened. Raises SaEngineError if the model cannot be loaded.
+        """
+        if self.room is None:
+            return 0
+        model = self.room.current or await self.room.load()
+        left = [each for each in self.order if self.ledger.state(each) is ImageState.OPEN]
+        pictures = []
+        for number, image_id in enumerate(left):
+            progress(number, len(left))
+            try:
+                original = await self.original(image_id)
+            except ImageError:
+                continue
+            picture = self._picture(image_id, replace(original, data=b""))
+            pictures.append(picture)
+            self.room.want(model, picture, None, Urgency.NEXT)
+            while self.room.encoding.waiting() > _ENCODED_AHEAD:
+                await asyncio.sleep(0.05)
+        while self.room.encoding.waiting():
+            await asyncio.sleep(0.05)
+        progress(len(left), len(left))
+        return sum(self.room.want(model, each, None, Urgency.NEXT) for each in pictures)
 
     def close(self) -> None:
         """Stop what works beside the event loop."""

@@ -176,7 +176,7 @@ async def _beside(queue: ImageQueue, follow: Path | None) -> AsyncIterator[None]
 
         async def load() -> None:
             with contextlib.suppress(SaEngineError, OSError):
-                model = await room.load()
+                model = room.current or await room.load()
                 await queue.ledger.keep_model(model)
             if follow is not None:
                 await room.follow(follow, queue.ledger.keep_model)

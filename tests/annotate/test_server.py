@@ -19,6 +19,7 @@ from sa_engine.dataset.records import Stage
 from sa_engine.formats.work.folding import fold
 from sa_engine.formats.work.log import read_journal
 from sa_engine.masks.rle import decode
+from tests.cli.conftest import small_model
 from tests.support.served import (
     Client,
     Served,
@@ -28,6 +29,8 @@ from tests.support.served import (
     start_server,
     write_photos,
 )
+
+__all__ = ["small_model"]
 
 SIZE = (96, 128)
 KILLS = int(os.environ.get("SA_ENGINE_KILLS", "12"))
@@ -366,3 +369,14 @@ def test_status_of_the_process_when_it_is_stopped(photos: Path) -> None:
         said = served.process.stdout.read()
     assert "sa-engine annotate --work" in said
     assert "sa-engine import" in said
+
+
+def test_all_images_are_encoded_before_anybody_asks(photos: Path, small_model: Path) -> None:
+    (photos / "photo_003.png").write_bytes(b"no image")
+    out = photos.parent / "dataset"
+    options = ["--images", photos, "--out", out, "--checkpoint", small_model, "--prepare"]
+    with serving([*options, "--device", "cpu", "--annotator", "anna"]) as served:
+        cache = photos.parent / "dataset.annotate" / "cache"
+        assert len(list(cache.rglob("*.safetensors"))) == 3
+        # Already loaded when the first image is asked for.
+        assert Client(served).next()["image"]["model"]["input"] == 128
