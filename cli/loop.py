@@ -1,5 +1,6 @@
 """`sa-engine loop`: gather, retrain, measure, promote, round by round."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from sa_engine.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from sa_engine.pipelines.loop.state import LoopState, RoundState
+
+LOOK_EVERY_S = 5.0
+"""Seconds between looks at what people have done."""
 
 
 @click.command(
@@ -34,7 +38,15 @@ if TYPE_CHECKING:
     help="Another value for one of CONFIG's [variables], such as images=photographs/.",
 )
 @click.option("--status", is_flag=True, help="Say how far the loop is, and make nothing.")
-def command(config: Path, out: Path | None, variables: tuple[str, ...], status: bool) -> int:
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Stay while people are at work, and go on as soon as they are done, instead of ending "
+    "with 4.",
+)
+def command(
+    config: Path, out: Path | None, variables: tuple[str, ...], status: bool, wait: bool
+) -> int:
     """Run the data engine as CONFIG declares it: rounds of gathering masks and retraining.
 
     Each round gathers masks (import, semi, auto), trains on all of them, and measures the model on
@@ -56,6 +68,11 @@ def command(config: Path, out: Path | None, variables: tuple[str, ...], status: 
         _show(look_at_loop(loop))
         return ExitStatus.DONE
     state = run_loop(loop, watcher=LoopScreen())
+    while wait and state.waiting is not None:
+        console().say(f"waiting: {state.waiting}; looked at every {LOOK_EVERY_S:.0f} s")
+        while look_at_loop(loop).waiting is not None:
+            time.sleep(LOOK_EVERY_S)
+        state = run_loop(loop, watcher=LoopScreen())
     _show(state)
     if state.waiting is not None:
         console().say(f"waiting: {state.waiting}")

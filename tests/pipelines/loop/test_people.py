@@ -1,5 +1,6 @@
 """Rounds that take what people answered in a browser: waiting, slices, and what comes later."""
 
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sa_engine.masks.rle import encode
 from sa_engine.pipelines.loop.reading import read_loop
 from sa_engine.pipelines.loop.rounds import run_loop
 from sa_engine.pipelines.loop.state import LoopProgress, LoopState
+from tests.cli.conftest import command_line, environment
 from tests.support.loop_sets import write_inputs
 from tests.support.served import write_photos
 
@@ -134,3 +136,22 @@ def test_a_config_without_take(config: Path) -> None:
     config.write_text(config.read_text().replace("take = 2", ""))
     with pytest.raises(UsageError, match="needs 'take'"):
         read_loop(config)
+
+
+def test_the_command_stays_while_people_are_at_work(config: Path) -> None:
+    work = config.parent / "work" / "stage1"
+    with subprocess.Popen(
+        command_line("loop", config, "--wait"),
+        env={**environment(), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        waits = (line for line in running.stdout if line.startswith("waiting: "))
+        assert "0 of 2 images are answered" in next(waits)
+        answer(work, 3, 1)
+        assert "second: gather second-drawn: 0 of 2" in next(waits)
+        answer(work, 2, 5)
+        said = running.stdout.read()
+    assert running.returncode == 0
+    assert "shows the curves" in said
