@@ -90,7 +90,8 @@ def disc_rle(x: float, y: float, radius: float) -> dict[str, Any]:
 def measure(work: Path) -> dict[str, Any]:
     photos = photo(work / "photos")
     rng = np.random.default_rng(1)
-    options = ["--images", photos, "--out", work / "dataset", "--annotator", "anna"]
+    options: list[str | Path] = ["--images", photos, "--out", work / "dataset"]
+    options += ["--annotator", "anna"]
     with serving(options) as served, chromium("--disable-gpu") as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         client = Client(served)

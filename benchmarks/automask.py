@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,11 @@ def side_by_side(bench: Bench, part: Part) -> Result:
                 request = {"image": str(image), "parameters": parameters}
                 for engine in part.engines:
                     name = f"{engine.name} {image.name} {number}"
-                    answer = bench.kept(part, name, lambda e=engine, r=request: ask(e, r))
+                    answer = bench.kept(part, name, partial(ask, engine, request))
                     rows[engine.name].append({**answer, "image": image.name})
         first = bench.images(part)[0]
-        request = {"image": str(first), "parameters": parameters, "work": True}
-        work = bench.kept(part, "work", lambda: ask(part.engines[0], request))
+        counted = {"image": str(first), "parameters": parameters, "work": True}
+        work = bench.kept(part, "work", partial(ask, part.engines[0], counted))
     witness = rows[part.engines[-1].name]
     result = {
         "parameters": parameters,

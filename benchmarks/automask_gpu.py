@@ -14,12 +14,15 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sa_engine.automask.generator import MaskGenerator
 from sa_engine.automask.steps import StepTimes
@@ -62,7 +65,7 @@ def main() -> None:
     if options.checkpoint is not None:
         models.append((options.checkpoint.stem, lambda: load_checkpoint(options.checkpoint)))
     for variant in filter(None, options.variants.split(",")):
-        models.append((variant, lambda v=variant: _random(v, options.image_size, device)))
+        models.append((variant, partial(_random, variant, options.image_size, device)))
     rows = []
     for name, build in models:
         begun = time.monotonic()
@@ -88,7 +91,7 @@ def _measure(
 ) -> Row:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    thresholds = {}
+    thresholds: dict[str, Any] = {}
     if sam.card is None:
         thresholds = {"pred_iou_thresh": _threshold(sam, images[0], device)}
         thresholds |= {"stability_score_thresh": 0.0, "box_nms_thresh": 0.7}
@@ -162,6 +165,7 @@ def _threshold(sam: Sam, image: NDArray[np.uint8], device: torch.device) -> floa
     # A head of random weights says numbers around 0; shifted, they are those of a trained one.
     level = float(np.quantile(np.concatenate(found), 1 - KEPT_SHARE))
     last = sam.mask_decoder.iou_prediction_head.layers[-1]
+    assert isinstance(last, nn.Linear)
     last.bias.data += 0.5 - level
     sam.card = ModelCard(name="random", variant=sam.variant, image_size=sam.image_size)
     return 0.5

@@ -293,7 +293,7 @@ _BODIES: dict[str, Callable[[Result], Iterator[str]]] = {
 
 
 def _seconds(row: Result) -> float:
-    return statistics.median(answer["seconds"] for answer in row["answers"])
+    return float(statistics.median(answer["seconds"] for answer in row["answers"]))
 
 
 def _step(row: Result, name: str) -> str:

@@ -72,7 +72,7 @@ def transformers_pipeline(sam: Sam, device: torch.device) -> Any:
             prompt_encoder_config={"image_size": side, "image_embedding_size": side // 16},
         )
     )
-    model.vision_encoder = OurEncoder(sam.image_encoder)
+    model.vision_encoder = OurEncoder(sam.image_encoder)  # type: ignore[assignment]
     state = {f"vision_encoder.encoder.{k}": v for k, v in sam.image_encoder.state_dict().items()}
     for name, tensor in sam.state_dict().items():
         if name.startswith("image_encoder."):
@@ -84,7 +84,9 @@ def transformers_pipeline(sam: Sam, device: torch.device) -> Any:
         state[new] = tensor
     model.load_state_dict(state, strict=True)
     processor = Processor(size={"longest_edge": side}, pad_size={"height": side, "width": side})
-    return pipeline("mask-generation", model=model.eval(), image_processor=processor, device=device)
+    model.train(False)
+    make: Any = pipeline  # its overloads know no processor of one's own
+    return make("mask-generation", model=model, image_processor=processor, device=device)
 
 
 def transformers_masks(

@@ -25,21 +25,22 @@ from sa_engine.model.sam import Sam
 
 
 def _attention_flops(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    flops: int = sdpa_flop_count(q.shape, k.shape, v.shape)
+    flops: int = sdpa_flop_count(q.shape, k.shape, v.shape)  # type: ignore[no-untyped-call]
     return flops
 
 
 # PyTorch's counter knows attention on GPUs only.
-_attention_flops._get_raw = True
+_counted: Any = _attention_flops
+_counted._get_raw = True
 _CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
-class Traffic(TorchDispatchMode):
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of what operators take and give: what would go through memory if nothing
     stayed in a cache between operators. Views move nothing and count nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -97,12 +98,13 @@ def count_work(
         counted["masks"] += len(logits_MHW)
         return plain_extremes(logits_MHW, tiling)
 
-    tiles._values, tiles._extremes = values, extremes
+    module: Any = tiles
+    module._values, module._extremes = values, extremes
     try:
         generator = MaskGenerator(sam, GeneratorConfig(**parameters), device=device, times=work)
         generator.generate(rgb_HW3)
     finally:
-        tiles._values, tiles._extremes = plain_values, plain_extremes
+        module._values, module._extremes = plain_values, plain_extremes
     return {
         "gflop": {step.value: work.flops[step] / 1e9 for step in TimedStep},
         "gbyte": {step.value: work.bytes[step] / 1e9 for step in TimedStep},

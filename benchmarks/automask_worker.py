@@ -227,10 +227,13 @@ def _measure(engine: Engine, request: dict[str, Any]) -> Answer:
         generator = MaskGenerator(engine.sam, GeneratorConfig(**parameters), device=engine.device)
         return overhead(generator, request["overhead"], request["repeats"])
     begin = time.perf_counter()
-    image = cv2.imread(request["image"])[:, :, ::-1]
+    bgr = cv2.imread(request["image"])
+    assert bgr is not None, request["image"]
+    image = bgr[:, :, ::-1].astype(np.uint8)
     decode_seconds = time.perf_counter() - begin
     if request.get("size_hw"):
-        image = cv2.resize(image, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
+        resized = cv2.resize(image, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
+        image = resized.astype(np.uint8)
     image = np.ascontiguousarray(image)
     if request.get("work"):
         assert isinstance(engine, Ours)

@@ -279,7 +279,8 @@ class Chaos:
         """Datasets made under kills until there were enough of them."""
         wanted = max(1, round(self.kills * share))
         killer = Killer(self.draw, self.patience, wanted)
-        starts, verdicts = 0, []
+        starts = 0
+        verdicts: list[dict[str, bool]] = []
         while killer.kills < wanted:
             out = self.room / f"killed-{parents}-{len(verdicts)}"
             starts += killer.haunt(partial(self.scene.start, out), parents)
@@ -296,7 +297,8 @@ class Chaos:
         """Run into a full disk, make some room, again and again."""
         size = sum(len(data) for data in self.calm.values() if isinstance(data, bytes))
         with small_disk(self.room / "disk", 2 * size + (4 << 20)) as how:
-            disk, errors = self.room / "disk", []
+            disk = self.room / "disk"
+            errors: list[str] = []
             out = disk / "dataset"
             while len(errors) < 50:
                 limit = size // 10 * (len(errors) + 1) if len(errors) < 12 else None

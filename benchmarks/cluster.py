@@ -143,7 +143,7 @@ class CountingServer:
     """A server of the S3 protocol on loopback that counts requests by kind."""
 
     def __init__(self) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
         self.counts: Counter[str] = Counter()

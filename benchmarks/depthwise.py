@@ -9,6 +9,7 @@ the sum over the layers of a backbone. "last" and "first" say where channels lie
 
 import argparse
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ def main() -> None:
                 out = F.conv2d(padded, weight.to(x.dtype), None, stride, around, groups=x.shape[1])
                 if turned:
                     out = out.contiguous(memory_format=torch.channels_last)
-                out.backward(out.detach())
+                out.backward(out.detach())  # type: ignore[no-untyped-call]
 
             try:
                 ms = _mean_ms(step, options.repeats, device)
@@ -84,7 +85,7 @@ def main() -> None:
     print(f"{'all, ms':32}" + "".join(f"{total:14.1f}" for total in totals.values()))
 
 
-def _mean_ms(step, repeats: int, device: torch.device) -> float:
+def _mean_ms(step: Callable[[], None], repeats: int, device: torch.device) -> float:
     for _ in range(2):
         step()
     if device.type == "cuda":

@@ -219,7 +219,7 @@ def slurm_cases(scene: Scene, _wanted: int, draw: random.Random) -> dict[str, An
     found: dict[str, Any] = {}
     for title, case in cases.items():
         machines = ("n1", "n2") if case is lost_machine else ()
-        cpus = {preempted: 3, lost_machine: 1}.get(case, 16)
+        cpus = 3 if case is preempted else 1 if case is lost_machine else 16
         with (
             tempfile.TemporaryDirectory() as folder,
             running_slurm(Path(folder), machines, cpus) as slurm,
@@ -427,7 +427,7 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
             *("--points-per-side", "32", "--workers", "2", "--json"),
         ]
         where = ("--executor", "ray", "--ray-address", cluster.address)
-        turns = []
+        turns: list[dict[str, Any]] = []
         for number, way in enumerate(("local", "ray", "ray", "local")):
             out = folder / f"{way}-{number}"
             words = [*command(), "auto", *options, "--out", str(out)]

@@ -190,4 +190,4 @@ def pack(found: Found) -> dict[str, NDArray[Any]]:
 if __name__ == "__main__":
     reader, export, out = sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve()
     members = pack(READERS[reader](export))
-    np.savez_compressed(out, **members)
+    np.savez_compressed(out, **members)  # type: ignore[arg-type]

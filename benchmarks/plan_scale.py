@@ -162,8 +162,8 @@ def main() -> None:
         steps = TASKS[options.task](options.listing, options.dataset)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         wall, cpu = time.perf_counter() - started, time.process_time()
-        report = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_gib": round(peak, 3)}
-        print(json.dumps({**report, "steps": steps}))
+        took = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_gib": round(peak, 3)}
+        print(json.dumps({**took, "steps": steps}))
         return
     results = []
     load = load_average()
@@ -178,7 +178,7 @@ def main() -> None:
             last[task][measure] < LIMIT_S and last[task]["peak_gib"] < LIMIT_GIB for task in TASKS
         )
 
-    report = {
+    report: dict[str, Any] = {
         "what": "planning and resuming a run, text list in random order, 1000 images per shard",
         "engine_version": __version__,
         "commit": commit(),

@@ -48,7 +48,7 @@ if __name__ == "__main__":
 
 def scene(rng: np.random.Generator) -> tuple[MaskRecord, ...]:
     """The masks of one image."""
-    found = []
+    found: list[MaskRecord] = []
     angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     while len(found) < MASKS:
         size = float(np.exp(rng.uniform(np.log(10), np.log(350))))

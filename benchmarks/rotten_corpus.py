@@ -285,9 +285,9 @@ def modes() -> Iterator[Item]:
         data = encode(Image.fromarray(array), "TIFF")
         yield file("mode", f"modes/{kind}.tif", data, size_hw=(32, 64))
     for method in ("tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg"):
-        exact = None if method == "jpeg" else PIXELS
+        kept = None if method == "jpeg" else PIXELS
         data = encode(PICTURE, "TIFF", compression=method)
-        yield file("mode", f"modes/{method}.tif", data, size_hw=(32, 64), pixels=exact)
+        yield file("mode", f"modes/{method}.tif", data, size_hw=(32, 64), pixels=kept)
 
 
 def frames() -> Iterator[Item]:
@@ -295,7 +295,7 @@ def frames() -> Iterator[Item]:
     first = np.zeros((7, 9, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
     pictures = [Image.new("RGB", (9, 7), colour) for colour in ("red", "lime", "blue")]
     for form in ("GIF", "WEBP", "PNG", "TIFF"):
-        options = {"lossless": True} if form == "WEBP" else {}
+        options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
         data = encode(pictures[0], form, save_all=True, append_images=pictures[1:], **options)
         yield file("frames", f"frames/three.{ENDINGS[form]}", data, pixels=first)
         broken = data[: len(data) - 8]
@@ -306,7 +306,7 @@ def frames() -> Iterator[Item]:
 
 def jpegs() -> Iterator[Item]:
     """Ways of writing a JPEG, and bytes around it."""
-    for name, options in {
+    ways: dict[str, dict[str, Any]] = {
         "progressive": {"progressive": True},
         "444": {"subsampling": 0},
         "422": {"subsampling": 1},
@@ -318,7 +318,8 @@ def jpegs() -> Iterator[Item]:
         "icc": {"icc_profile": b"junk" * 100},
         "exif": {"exif": b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(20)},
         "dpi": {"dpi": (0, 0)},
-    }.items():
+    }
+    for name, options in ways.items():
         yield file("jpeg", f"jpeg/{name}.jpg", encode(PICTURE, "JPEG", **options), size_hw=(32, 64))
     data = encode(PICTURE, "JPEG")
     yield file("jpeg", "jpeg/trailer.jpg", data + b"\xff\xda trailer" * 99, size_hw=(32, 64))

@@ -105,10 +105,10 @@ class Stops:
         self._lock = threading.Lock()
         for name in (*WRITES, *READS) if reads else WRITES:
             setattr(os, name, partial(self._before, name, getattr(os, name)))
-        io.open = partial(self._before, "open file", io.open)  # type: ignore[assignment]
+        io.open = partial(self._before, "open file", io.open)
 
     def _before(self, name: str, real: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        first = args[0] if args else None
+        first: Any = args[0] if args else None
         if isinstance(first, int) or self._root in os.fsdecode(first or ""):
             with self._lock:
                 self.count += 1

@@ -118,16 +118,16 @@ def other_reader(data: bytes, kind: str) -> NDArray[np.uint8] | None:
         case "qoi":
             return _rgb(imagecodecs.qoi_decode(data))
         case "bmp" | "ppm":
-            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            if values is None:
+            seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if seen is None:
                 raise ValueError("OpenCV cannot read it")
-            return _rgb(values[:, :, ::-1] if values.ndim == 3 else values)
+            return _rgb(seen[:, :, ::-1] if seen.ndim == 3 else seen)
     return None
 
 
 def _tiff(data: bytes) -> NDArray[np.uint8] | None:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
+        page: Any = file.pages[0]
         values = np.asarray(page.asarray())
         name = page.photometric.name
         if name in ("PALETTE", "SEPARATED", "CIELAB") or (name == "YCBCR" and page.compression < 6):
@@ -187,7 +187,8 @@ def picture(channels: int = 3) -> NDArray[np.float64]:
     """Smooth values, 0..255, that tell rows, columns and channels apart."""
     y, x = np.mgrid[: SIDE_WH[1], : SIDE_WH[0]]
     layers = [(2 * x + 40 * k + (1 + k) * y) / 4 % 200 + 10 * k for k in range(channels)]
-    return np.clip(np.stack(layers, axis=-1), 0, 255)
+    values: NDArray[np.float64] = np.clip(np.stack(layers, axis=-1), 0, 255)
+    return values
 
 
 def _as(values: NDArray[np.float64], kind: str) -> NDArray[Any]:
@@ -228,7 +229,7 @@ def tiffs() -> Iterator[tuple[str, bytes]]:
                     planarconfig=None if channels == 1 else planar,
                     compression=compression,
                     predictor=compression in ("deflate", "lzw") and order == "<",
-                    byteorder=order,
+                    byteorder="<" if order == "<" else ">",
                     tile=tile,
                     metadata=None,
                 )
@@ -254,11 +255,12 @@ def others() -> Iterator[tuple[str, bytes]]:
             each = values[..., 0] if channels == 1 else values[..., [0, 1, 2, 2][:channels]]
             yield (
                 f"png {depth} bits x{channels}",
-                imagecodecs.png_encode(np.ascontiguousarray(each)),
+                bytes(imagecodecs.png_encode(np.ascontiguousarray(each))),
             )
             if channels in (1, 3):
                 each = np.ascontiguousarray(each)
-                yield f"jp2 {depth} bits x{channels}", imagecodecs.jpeg2k_encode(each, level=0)
+                coded_jp2 = bytes(imagecodecs.jpeg2k_encode(each, level=0))
+                yield f"jp2 {depth} bits x{channels}", coded_jp2
                 ok, coded = cv2.imencode(
                     ".ppm" if channels == 3 else ".pgm", each[..., ::-1] if channels == 3 else each
                 )

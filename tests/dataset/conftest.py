@@ -28,7 +28,9 @@ def png(seed: int, *, size_wh: tuple[int, int] = (24, 16)) -> bytes:
     return buffer.getvalue()
 
 
-def mask(seed: int, *, size_hw: tuple[int, int] = (16, 24), stage: Stage = Stage.AUTOMATIC):
+def mask(
+    seed: int, *, size_hw: tuple[int, int] = (16, 24), stage: Stage = Stage.AUTOMATIC
+) -> MaskRecord:
     """A rectangle that depends on the seed alone, as the engine records it."""
     height, width = size_hw
     draw = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def reference_sam(sam: Sam) -> Any:
     """
     modeling = import_segment_anything().modeling
     side = sam.image_size
-    sam.image_encoder.img_size = side  # the published predictor asks for it
+    setattr(sam.image_encoder, "img_size", side)  # noqa: B010 - the published predictor asks for it
     model = modeling.Sam(
         sam.image_encoder,
         modeling.PromptEncoder(
