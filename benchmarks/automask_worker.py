@@ -229,12 +229,11 @@ def _measure(engine: Engine, request: dict[str, Any]) -> Answer:
     begin = time.perf_counter()
     bgr = cv2.imread(request["image"])
     assert bgr is not None, request["image"]
-    image = bgr[:, :, ::-1].astype(np.uint8)
+    rgb = bgr[:, :, ::-1]
     decode_seconds = time.perf_counter() - begin
     if request.get("size_hw"):
-        resized = cv2.resize(image, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
-        image = resized.astype(np.uint8)
-    image = np.ascontiguousarray(image)
+        rgb = cv2.resize(rgb, request["size_hw"][::-1], interpolation=cv2.INTER_CUBIC)
+    image = np.ascontiguousarray(rgb, dtype=np.uint8)
     if request.get("work"):
         assert isinstance(engine, Ours)
         result = count_work(engine.sam, engine.device, image, parameters)

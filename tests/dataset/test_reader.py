@@ -70,7 +70,7 @@ def test_a_dataset_without_images(tmp_path: Path, make_dataset: Maker) -> None:
 
 
 def test_an_incomplete_dataset(dataset: Dataset, image_of: ImageOf) -> None:
-    out = dataset.folder.path
+    out = Path(dataset.folder.url)
     discard_shard(out, 1)
     with pytest.raises(DatasetError, match="1 of 3 shards are missing"):
         Dataset(out)
@@ -136,7 +136,7 @@ def test_many_shards_are_held_a_few_at_a_time(tmp_path: Path, make_dataset: Make
 
 
 def test_a_tar_that_was_cut_is_damage(dataset: Dataset) -> None:
-    path = dataset.folder.path / "sa_000000.tar"
+    path = Path(dataset.folder.url) / "sa_000000.tar"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DamagedError, match="cut short"):
         dataset[3]
@@ -147,7 +147,7 @@ def test_damaged_files_are_said_to_be(
     dataset: Dataset, damage: Callable[[bytes], bytes | None]
 ) -> None:
     for name in ("sa_000001.parquet", "inputs.parquet"):
-        path = dataset.folder.path / name
+        path = Path(dataset.folder.url) / name
         data = damage(path.read_bytes())
         path.unlink()
         if data is not None:

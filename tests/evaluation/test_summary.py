@@ -21,7 +21,7 @@ def score(dataset: str, image: int, own: float, **changes: object) -> Score:
         "oracle_iou": own,
         "predicted_iou": own,
     }
-    return Score(**{**values, **changes})  # type: ignore[arg-type]
+    return Score(**{**values, **changes})
 
 
 def test_means_by_set_and_over_sets():

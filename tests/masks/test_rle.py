@@ -1,5 +1,7 @@
 """Run-length encoding: windows, runs, unions, and damaged strings."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,7 +75,8 @@ def test_windows_hold_the_whole_mask(mask: np.ndarray) -> None:
 @settings(max_examples=200, deadline=None)
 def test_strings_are_packed_and_unpacked_as_the_coco_library_does(lengths: list[int]) -> None:
     size = [sum(lengths), 1]
-    packed = coco_mask.frPyObjects({"size": size, "counts": lengths}, *size)["counts"].decode()
+    rle: Any = {"size": size, "counts": lengths}
+    packed = coco_mask.frPyObjects(rle, *size)["counts"].decode()
 
     assert unpack(packed).tolist() == lengths
     assert _pack(lengths) == packed

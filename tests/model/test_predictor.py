@@ -91,7 +91,7 @@ def test_goes_back_to_an_image_as_it_was(predictor: Predictor) -> None:
 )
 def test_bad_prompts(predictor: Predictor, prompt: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        predictor.predict(**prompt)  # type: ignore[arg-type]
+        predictor.predict(**prompt)
 
 
 def test_bad_image(predictor: Predictor) -> None:

@@ -268,7 +268,8 @@ def test_a_second_witness(ours: Sam) -> None:
     from transformers import SamMaskDecoderConfig
     from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-    theirs = SamMaskDecoder(SamMaskDecoderConfig(attn_implementation="eager")).eval()
+    config: Any = SamMaskDecoderConfig
+    theirs = SamMaskDecoder(config(attn_implementation="eager")).eval()
     upscaling = {"0": "upscale_conv1", "1": "upscale_layer_norm", "3": "upscale_conv2"}
     state = {}
     for name, tensor in named(ours, "mask_decoder.").items():

@@ -37,7 +37,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def draw(tmp_path: Path, dataset: Path, **options: object) -> AuditDraw:
-    return AuditDraw(dataset=dataset, out=tmp_path / "audit", images=4, **options)  # type: ignore[arg-type]
+    return AuditDraw(dataset=dataset, out=tmp_path / "audit", images=4, **options)
 
 
 def test_from_the_draw_to_the_figures(dataset: Path, tmp_path: Path) -> None:

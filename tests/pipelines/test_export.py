@@ -156,7 +156,8 @@ def test_coco_polygons_where_they_are_exact(
         dataset, OutFormat.COCO, polygons=True, out=dataset.parent / "polygons.json"
     )
     api = COCO(out)
-    ring, inside, corner = api.loadAnns(api.getAnnIds(imgIds=[1]))
+    loaded: list[Any] = api.loadAnns(api.getAnnIds(imgIds=[1]))
+    ring, inside, corner = loaded
 
     assert not summary.losses.items()
     # The one with a hole stays run lengths.

@@ -165,7 +165,7 @@ def test_a_muon_step_is_as_long_as_adamw_s_and_goes_down():
     for _ in range(30):
         loss = (layer(x) - y).square().mean()
         losses.append(float(loss.detach()))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         if len(losses) == 1:
             moved = (layer.weight.detach() - before).square().mean().sqrt()

@@ -29,7 +29,7 @@ def exif() -> Image.Exif:
 
 def save(form: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    PICTURE.save(buffer, form, **options)  # type: ignore[arg-type]
+    PICTURE.save(buffer, form, **options)
     return buffer.getvalue()
 
 

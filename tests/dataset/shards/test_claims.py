@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import subprocess
@@ -134,7 +135,7 @@ def test_without_file_locks_the_heartbeat_decides(
     def no_locks(descriptor: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(liveness.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     with claim(out, 0, beat_s=0.05):
         time.sleep(0.3)
         assert holders(out, stale_s=0.25)[0].is_alive

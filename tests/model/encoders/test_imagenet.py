@@ -71,7 +71,9 @@ def test_the_published_weights_know_a_cat(variant: str) -> None:
     rgb = np.asarray(Image.open(EXAMPLES / "cat.jpg").convert("RGB").resize((256, 256)))
     pixels = (torch.tensor(rgb).permute(2, 0, 1)[None].float() - 127) / 128
     x = F.conv2d(backbone.eval()(pixels)[32], head["_conv_head.weight"])
-    names = ("running_mean", "running_var", "weight", "bias")
-    x = F.relu6(F.batch_norm(x, *(head[f"_bn1.{name}"] for name in names), eps=1e-3))
+    mean, var, weight, bias = (
+        head[f"_bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    x = F.relu6(F.batch_norm(x, mean, var, weight, bias, eps=1e-3))
     logits = F.linear(x.mean(dim=(2, 3)), head["_fc.weight"], head["_fc.bias"])
     assert int(logits.argmax()) in CATS

@@ -46,7 +46,8 @@ class Doom(Watcher):
 
 def run(moments: int) -> None:
     doom = Doom(moments)
-    write = steps.write_synced
+    module: Any = steps
+    write = module.write_synced
 
     def write_and_pass(path: Path, data: bytes) -> None:
         # Twice: before anything is written, and when it is written but does not count yet.
@@ -54,7 +55,7 @@ def run(moments: int) -> None:
         write(path, data)
         doom.pass_by()
 
-    steps.write_synced = write_and_pass
+    module.write_synced = write_and_pass
     run_loop(read_loop(Path(sys.argv[1]), out=Path(sys.argv[2])), watcher=doom)
 
 

@@ -42,7 +42,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def report(tmp_path: Path, *datasets: Path, **options: object) -> dict:
-    run = ReportRun(datasets=datasets, out=tmp_path / "report", **options)  # type: ignore[arg-type]
+    run = ReportRun(datasets=datasets, out=tmp_path / "report", **options)
     write_report(run)
     # Sums of floats depend on the order in the last digit.
     content: dict = json.loads(

@@ -57,7 +57,7 @@ def config(**changes: object) -> DetectorTrainConfig:
         net=DetectorConfig(channels=32),
         optim=DetectorOptimConfig(warmup_steps=5, ema_decay=0.9, lr=5e-3),
     )
-    return replace(small, **changes)  # type: ignore[arg-type]
+    return replace(small, **changes)
 
 
 def recall(finder: BoxFinder, dataset: Dataset) -> float:

@@ -30,7 +30,7 @@ def tiny(**changes: object) -> Recipe:
         steps=2,
         batch_images=2,
         prompts=PromptConfig(masks_per_image=2),
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
     return replace(recipe, train=train)
 

@@ -34,7 +34,7 @@ def config(**changes: object) -> TrainConfig:
     small = replace(
         scratch().train, image_size=SIZE, steps=6, batch_images=4, prompts=prompts, drop_path=0.2
     )
-    return replace(small, **changes)  # type: ignore[arg-type]
+    return replace(small, **changes)
 
 
 def trainer(folder: Path, options: TrainConfig) -> Trainer:
