@@ -86,7 +86,7 @@ class Watch:
         self._failures: list[Failure] = []
         self._num_new = self._num_failed = 0
         self._num_retried = self._num_still_failing = 0
-        manifest = read_manifest(folder)
+        self._manifest = manifest = read_manifest(folder)
         self._retry: dict[int, str | None] = {}
         if workers.retry_failed:
             plan = plan_retry(folder, manifest)
@@ -139,7 +139,7 @@ class Watch:
 
     def summary(self) -> RunSummary:
         """What the complete shards of the part hold now. Tidies up once the dataset is complete."""
-        manifest = read_manifest(self._folder)
+        manifest = self._manifest
         clear_scratch(self._folder.url, manifest)
         failed: Counter[str] = Counter()
         images = masks = 0
