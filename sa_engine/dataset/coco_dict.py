@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sa_engine.dataset.mask_fields import to_json
 from sa_engine.dataset.records import ImageRecord, ImageStatus
-from sa_engine.dataset.shards.sa1b_json import annotation_to_json
 
 OBJECT = "object"
 """The category of masks that have none."""
@@ -53,7 +53,7 @@ def coco_dict(dataset: Readable) -> dict[str, Any]:
         for position, mask in enumerate(image.annotations):
             annotations.append(
                 {
-                    **annotation_to_json(mask, image.mask_id(position)),
+                    **to_json(mask, image.mask_id(position)),
                     "image_id": image.image_id,
                     "category_id": ids[mask.category or OBJECT],
                     "iscrowd": int(mask.iscrowd),

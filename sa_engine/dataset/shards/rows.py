@@ -14,31 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sa_engine.dataset.folder.sealed import canonical
-from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
-from sa_engine.masks.rle import Rle
-
-_BOX = pa.list_(pa.float64())
-
-ANNOTATION = pa.struct(
-    [
-        ("id", pa.int64()),
-        ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
-        ("bbox", _BOX),
-        ("area", pa.int64()),
-        ("predicted_iou", pa.float64()),
-        ("stability_score", pa.float64()),
-        ("crop_box", _BOX),
-        ("point_coords", pa.list_(_BOX)),
-        ("stage", pa.string()),
-        ("prompt_box", _BOX),
-        ("box_score", pa.float64()),
-        ("category", pa.string()),
-        ("annotator", pa.string()),
-        ("time_spent_s", pa.float64()),
-        ("iscrowd", pa.bool_()),
-        ("attributes", pa.string()),
-    ]
-)
+from sa_engine.dataset.mask_fields import COLUMNS, from_json
+from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
 
 SCHEMA = pa.schema(
     [
@@ -56,7 +33,7 @@ SCHEMA = pa.schema(
         ("json_offset", pa.int64()),
         ("json_size", pa.int64()),
         ("attributes", pa.string()),
-        ("annotations", pa.list_(ANNOTATION)),
+        ("annotations", pa.list_(COLUMNS)),
     ]
 )
 
@@ -161,30 +138,7 @@ def _annotation_row(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _mask_from_row(row: Mapping[str, Any]) -> MaskRecord:
-    size, counts = row["segmentation"]["size"], row["segmentation"]["counts"]
-    prompt_box = row["prompt_box"]
-    return MaskRecord(
-        segmentation=Rle((size[0], size[1]), counts),
-        bbox_xywh=_box(row["bbox"]),
-        area=row["area"],
-        stage=Stage(row["stage"]),
-        predicted_iou=row["predicted_iou"],
-        stability_score=row["stability_score"],
-        crop_box_xywh=_box(row["crop_box"]),
-        point_coords_xy=tuple((x, y) for x, y in row["point_coords"]),
-        prompt_box_xywh=None if prompt_box is None else _box(prompt_box),
-        box_score=row["box_score"],
-        category=row["category"],
-        annotator=row["annotator"],
-        time_spent_s=row["time_spent_s"],
-        iscrowd=row["iscrowd"],
-        attributes=_attributes(row["attributes"]),
-    )
-
-
-def _box(values: Any) -> tuple[float, float, float, float]:
-    x, y, width, height = values
-    return (x, y, width, height)
+    return from_json({**row, "attributes": _attributes(row["attributes"])})
 
 
 def _attributes_text(attributes: Mapping[str, Any]) -> str | None:

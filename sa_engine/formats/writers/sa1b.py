@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sa_engine.dataset import mask_fields
 from sa_engine.dataset.records import MaskRecord
-from sa_engine.dataset.shards import sa1b_json, tar
+from sa_engine.dataset.shards import tar
 from sa_engine.formats.readers.sa1b import ORIGINAL_NAME
 from sa_engine.formats.reasons import Tally
 from sa_engine.formats.writers.base_writer import NOT_OF_SOURCE, ExportedImage, count_boxes
@@ -78,6 +79,6 @@ def _sa1b_json(image: ExportedImage) -> bytes:
 
 
 def _annotation(mask: MaskRecord, mask_id: int) -> dict[str, Any]:
-    item = sa1b_json.annotation_to_json(mask, mask_id)
+    item = mask_fields.to_json(mask, mask_id)
     scores = ("predicted_iou", "stability_score")
     return {key: value for key, value in item.items() if key not in scores or value is not None}

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sa_engine.dataset import mask_fields
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.dataset.shards import rows, sa1b_json
 from sa_engine.dataset.shards.rows import Span
@@ -88,9 +89,7 @@ def test_minus_zero_and_the_smallest_numbers_survive() -> None:
         stage=Stage.MANUAL,
         crop_box_xywh=(0.0, 0.0, 1.0, 1.0),
     )
-    found = sa1b_json.annotation_from_json(
-        json.loads(json.dumps(sa1b_json.annotation_to_json(mask, 7)))
-    )
+    found = mask_fields.from_json(json.loads(json.dumps(mask_fields.to_json(mask, 7))))
     assert found == mask and math.copysign(1, found.bbox_xywh[0]) == -1
 
 
@@ -105,7 +104,7 @@ def test_masks_of_people_have_what_sa1b_readers_expect() -> None:
         iscrowd=True,
         attributes={"z": 1},
     )
-    assert sa1b_json.annotation_to_json(mask, 1_000_001) == {
+    assert mask_fields.to_json(mask, 1_000_001) == {
         "id": 1_000_001,
         "segmentation": {"size": [2, 3], "counts": "06"},
         "bbox": [0.0, 0.0, 3.0, 2.0],

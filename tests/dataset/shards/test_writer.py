@@ -346,7 +346,7 @@ def test_a_full_disk_is_one_clear_error_and_continuing_works(
         [sys.executable, "-c", code, str(out)], cwd=here.parents[3], capture_output=True, text=True
     )
     assert re.fullmatch(
-        r"cannot write .*shard\.tar: File too large: free some space and run the same command "
+        r"cannot write .*shard\.tar: File too large: free some space, and run the same command "
         r"again; it continues\n",
         done.stdout,
     )
