@@ -134,7 +134,8 @@ def read_journal(work: Path) -> History:
 
 
 def _verified(line: bytes) -> JournalEvent | None:
-    if line[:_DIGITS] != _digest(line[_DIGITS + 1 :]).encode("ascii"):
+    rest = line[_DIGITS + 1 :]
+    if line[: _DIGITS + 1] != f"{_digest(rest)} ".encode("ascii"):
         return None
     try:
         event = json.loads(line[_HEAD:])
