@@ -127,7 +127,7 @@ def attempt(title: str, room: Path, items: Mapping[bytes, Item]) -> dict[str, An
     done = run(COMMANDS[title], places)
     row: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1), "faults": []}
     makes_dataset = (out / "manifest.json").is_file()
-    if done.returncode != (3 if makes_dataset else 0) or "Traceback" in done.stderr:
+    if done.returncode not in ((3,) if makes_dataset else (0, 3)) or "Traceback" in done.stderr:
         row["faults"].append(f"exit status {done.returncode}: {done.stderr[-2000:]}")
     if makes_dataset:
         outcomes, faults = look(out, corpus, items)
