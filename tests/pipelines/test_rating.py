@@ -33,7 +33,8 @@ def test_a_person_rates(dataset: Path, tmp_path: Path) -> None:
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("3")
         assert "2 rated" in page.inner_text("#where")
-        # What was said survives the page.
+        # What was said survives the page; the browser writes it down a moment later.
+        page.wait_for_timeout(1000)
         page.reload()
         assert "2 rated" in page.inner_text("#where")
         assert page.input_value("#rater") == 'Anna "A"'

@@ -158,6 +158,6 @@ def test_a_torn_entry_does_not_count(tmp_path: Path):
 
 
 def test_no_room_for_maps_is_said_before_any_are_made(tmp_path: Path):
-    with pytest.raises(UsageError, match=r"of 1000000000000 pictures needs .* GiB .*--views 0"):
+    with pytest.raises(UsageError, match=r"of 1000000000000 pictures needs .* MiB .*--views 0"):
         FeatureBank(tmp_path / "m", num_entries=10**12, channels=CHANNELS, image_size=1024)
     assert not list(tmp_path.iterdir())
