@@ -97,7 +97,7 @@ def bucket(
 
 def make_bucket(name: str) -> None:
     """Make a bucket in the store that the environment leads to."""
-    import s3fs
+    import s3fs  # type: ignore[import-untyped]
 
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem(use_listings_cache=False).call_s3("create_bucket", Bucket=name)

@@ -64,7 +64,7 @@ def check(line: str) -> None:
             if isinstance(value, str) and isinstance(
                 kind, click.Choice | type(click.INT) | type(click.FLOAT)
             ):
-                kind.convert(value, parameter, context)
+                kind.convert(value, parameter, context)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

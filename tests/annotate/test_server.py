@@ -374,7 +374,15 @@ def test_status_of_the_process_when_it_is_stopped(photos: Path) -> None:
 def test_all_images_are_encoded_before_anybody_asks(photos: Path, small_model: Path) -> None:
     (photos / "photo_003.png").write_bytes(b"no image")
     out = photos.parent / "dataset"
-    options = ["--images", photos, "--out", out, "--checkpoint", small_model, "--prepare"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--checkpoint",
+        small_model,
+        "--prepare",
+    ]
     with serving([*options, "--device", "cpu", "--annotator", "anna"]) as served:
         cache = photos.parent / "dataset.annotate" / "cache"
         assert len(list(cache.rglob("*.safetensors"))) == 3

@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sa_engine.model.encoders.lite import LiteEncoder
+from sa_engine.model.layers import HeadMlp
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 
@@ -37,6 +39,7 @@ def random_lite() -> Sam:
     """The same with a lite encoder, whose skips are not zero."""
     torch.manual_seed(0)
     sam = build_sam("lite0", 128).eval()
+    assert isinstance(sam.image_encoder, LiteEncoder)
     neck = sam.image_encoder.neck
     for last in (neck.skip8, neck.skip4, neck.top4):
         nn.init.normal_(last.weight, std=0.2)
@@ -47,8 +50,12 @@ def spread_out(sam: Sam) -> Sam:
     """Scale the heads so that logits and predicted IoU are spread out, in place."""
     with torch.no_grad():
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:
-            mlp.layers[2].weight *= 40
+            assert isinstance(mlp, HeadMlp)
+            last = mlp.layers[2]
+            assert isinstance(last, nn.Linear)
+            last.weight *= 40
         head = sam.mask_decoder.iou_prediction_head.layers[2]
+        assert isinstance(head, nn.Linear)
         head.weight *= 2
         head.bias.fill_(0.7)
     return sam

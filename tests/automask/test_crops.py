@@ -6,7 +6,7 @@ from sa_engine.automask.crops import Crop, crop_boxes, is_cut
 from tests.support.torchvision_stand_in import import_segment_anything
 
 import_segment_anything()
-from segment_anything.utils import amg  # noqa: E402
+from segment_anything.utils import amg  # type: ignore[import-untyped]  # noqa: E402
 
 
 def test_the_first_layer_is_the_whole_image() -> None:

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -112,7 +112,9 @@ def photographs(picture: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     fixtures = sorted((ROOT.parent / "shared" / "data" / "fixtures" / "images").glob("*.jpg"))
     for name, paths in (("example", examples), ("fixture", fixtures)):
         if paths:
-            photograph = cv2.cvtColor(cv2.imread(str(paths[0])), cv2.COLOR_BGR2RGB)
+            stored = cv2.imread(str(paths[0]))
+            assert stored is not None
+            photograph = cast(NDArray[np.uint8], cv2.cvtColor(stored, cv2.COLOR_BGR2RGB))
             found[name] = photograph[:280, :360]  # the published generator takes its time
     return found
 
@@ -142,8 +144,12 @@ def test_trained_weights_give_the_published_masks(
         pytest.skip("photograph is not at hand")
     image = photographs[name]
     # Thresholds that about half of all masks pass, well away from any mask's own score.
-    loose = {"points_per_side": 6, "box_nms_thresh": 1.0, "stability_score_thresh": 0.0}
-    published = {"mask_nms_thresh": 1.0}  # it has no such step
+    loose: dict[str, Any] = {
+        "points_per_side": 6,
+        "box_nms_thresh": 1.0,
+        "stability_score_thresh": 0.0,
+    }
+    published: dict[str, Any] = {"mask_nms_thresh": 1.0}  # it has no such step
     every = MaskGenerator(trained_sam, GeneratorConfig(**loose, pred_iou_thresh=0.0)).generate(
         image
     )
@@ -302,7 +308,11 @@ def test_a_read_only_view_of_an_image_will_do(random_sam: Sam, picture: NDArray[
 
 
 def test_bf16_finds_nearly_the_same_masks(random_sam: Sam, picture: NDArray[np.uint8]) -> None:
-    loose = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    loose: dict[str, Any] = {
+        "pred_iou_thresh": 0.0,
+        "stability_score_thresh": 0.0,
+        "box_nms_thresh": 1.0,
+    }
     config = GeneratorConfig(points_per_side=2, **loose)
     exact = MaskGenerator(random_sam, config).generate(picture)
     coarse = MaskGenerator(deepcopy(random_sam), config, precision=torch.bfloat16).generate(picture)

@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,11 @@ def record(x0: int, x1: int, predicted_iou: float | None = 0.9) -> MaskRecord:
     )
 
 
+def about(value: float) -> float:
+    """What equals all numbers close to this one."""
+    return cast(float, pytest.approx(value))
+
+
 def test_the_same_run_twice_is_identical() -> None:
     run = [record(0, 20), record(30, 60), record(30, 60)]
     parity = compare(run, run)
@@ -33,8 +40,8 @@ def test_masks_are_paired_by_overlap_and_the_rest_is_listed() -> None:
     second = [record(31, 60), record(90, 100), record(0, 20, 0.8)]
     parity = compare(first, second)
     assert parity.matches == (
-        MaskPair(0, 2, 1.0, pytest.approx(-0.1), 0.0),
-        MaskPair(1, 0, pytest.approx(29 / 30), 0.0, 0.0),
+        MaskPair(0, 2, 1.0, about(-0.1), 0.0),
+        MaskPair(1, 0, about(29 / 30), 0.0, 0.0),
     )
     assert parity.only_first == (2,)
     assert parity.only_second == (1,)
@@ -64,8 +71,8 @@ def test_summary_over_images() -> None:
         masks_first=3,
         masks_second=3,
         matched=2,
-        mean_iou=pytest.approx((1 + 39 / 40) / 2),
-        least_iou=pytest.approx(39 / 40),
+        mean_iou=about((1 + 39 / 40) / 2),
+        least_iou=about(39 / 40),
         greatest_score_change=0.0,
     )
     summary = summarise(parities)

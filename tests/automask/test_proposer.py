@@ -1,6 +1,7 @@
 """From boxes to proposals: what is asked, chosen, measured and left out."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def picture() -> np.ndarray:
 
 
 def proposals(
-    sam: Sam, detector: Detector, picture: np.ndarray, existing: tuple = (), **changes: object
+    sam: Sam, detector: Detector, picture: np.ndarray, existing: tuple = (), **changes: Any
 ) -> list[MaskRecord]:
     config = replace(EVERYTHING, **changes)
     return Proposer(sam, detector, config, provenance={"model": "x"}).propose(picture, existing)
@@ -105,7 +106,7 @@ def test_each_mask_is_one_of_the_predictor_s_answers_to_its_box(
 def test_every_threshold_takes_effect(sam: Sam, detector: Detector, picture: np.ndarray):
     made = proposals(sam, detector, picture)
 
-    def left(**changes: object) -> list[MaskRecord]:
+    def left(**changes: Any) -> list[MaskRecord]:
         return proposals(sam, detector, picture, **changes)
 
     middle = sorted(record.predicted_iou or 0 for record in made)[len(made) // 2]
@@ -179,7 +180,7 @@ def test_options_go_over_what_cards_recommend():
         ({"max_mask_area_ratio": 0.0}, "max_mask_area_ratio is"),
     ],
 )
-def test_values_out_of_range_are_named(changes: dict[str, float], message: str):
+def test_values_out_of_range_are_named(changes: dict[str, Any], message: str):
     with pytest.raises(UsageError, match=message):
         ProposalConfig(**changes)
 

@@ -76,8 +76,10 @@ def test_a_folder_becomes_a_dataset(
 
     with tarfile.open(out / "sa_000000.tar") as shard:
         names = shard.getnames()
-        record = json.load(shard.extractfile("sa_1.json"))
-        stored = shard.extractfile("sa_1.jpg").read()
+        text, picture = shard.extractfile("sa_1.json"), shard.extractfile("sa_1.jpg")
+        assert text is not None and picture is not None
+        record = json.load(text)
+        stored = picture.read()
     assert names == ["sa_1.jpg", "sa_1.json"]
     assert stored == (photographs / "a.b.c.jpg").read_bytes()
     assert record["image"] == {

@@ -65,7 +65,14 @@ def start(arguments: list[str | Path], tmp_path: Path) -> subprocess.Popen[str]:
 def test_a_signal_ends_the_command_with_130(
     tmp_path: Path, photographs: Path, small_model: Path, number: str, after: float, to_all: bool
 ) -> None:
-    options = ["--checkpoint", small_model, "--points-per-side", "3", "--precision", "fp32"]
+    options: list[str | Path] = [
+        "--checkpoint",
+        small_model,
+        "--points-per-side",
+        "3",
+        "--precision",
+        "fp32",
+    ]
     with start(["auto", "--images", photographs, "--out", "out", *options], tmp_path) as process:
         time.sleep(after)
         send = os.killpg if to_all else os.kill
@@ -98,8 +105,15 @@ except KeyboardInterrupt:
 def test_what_was_stopped_goes_on(
     tmp_path: Path, photographs: Path, small_model: Path, sa_engine: Run
 ) -> None:
-    options = ["--checkpoint", small_model, "--points-per-side", "3", "--precision", "fp32"]
-    command = ["auto", "--images", photographs, "--out", "out", *options]
+    options: list[str | Path] = [
+        "--checkpoint",
+        small_model,
+        "--points-per-side",
+        "3",
+        "--precision",
+        "fp32",
+    ]
+    command: list[str | Path] = ["auto", "--images", photographs, "--out", "out", *options]
     for _ in range(2):
         with start(command, tmp_path) as process:
             time.sleep(1.0)
@@ -111,7 +125,14 @@ def test_what_was_stopped_goes_on(
 
 
 def test_nohup_is_respected(tmp_path: Path, photographs: Path, small_model: Path) -> None:
-    options = ["--checkpoint", small_model, "--points-per-side", "2", "--precision", "fp32"]
+    options: list[str | Path] = [
+        "--checkpoint",
+        small_model,
+        "--points-per-side",
+        "2",
+        "--precision",
+        "fp32",
+    ]
     command = command_line("auto", "--images", photographs, "--out", "out", *options)
     with subprocess.Popen(
         ["nohup", *command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True

@@ -181,7 +181,7 @@ def test_of_two_processes_one_speaks(scenes: Path, tmp_path: Path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     done = subprocess.run(
         [
-            *(*launcher, "-m", "sa_engine", "train", "sam", "--data", scenes, "--steps", "2"),
+            *(*launcher, "-m", "sa_engine", "train", "sam", "--data", str(scenes), "--steps", "2"),
             *("--device", "cpu", "--out", "shared.safetensors", "--batch-images", "4", *SMALL[:4]),
             *SMALL[6:],
         ],

@@ -1,6 +1,7 @@
 """A dataset as a COCO dictionary, read by pycocotools."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -21,7 +22,7 @@ def test_pycocotools_reads_every_mask(tmp_path: Path) -> None:
     assert [image["id"] for image in content["images"]] == [1, 3]
     assert content["categories"] == [{"id": 1, "name": "object"}]
     coco = COCO()
-    coco.dataset = content
+    coco.dataset = cast(Any, content)
     coco.createIndex()
     found = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     assert len(found) == 2

@@ -25,7 +25,7 @@ def out(tmp_path: Path, make_dataset: Maker) -> Path:
 # It leaves its archives to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed")
 def test_webdataset(out: Path) -> None:
-    import webdataset
+    import webdataset  # type: ignore[import-untyped]
 
     paths = [str(path) for path in sorted(out.glob("*.tar"))]
     samples = list(webdataset.WebDataset(paths, shardshuffle=False).decode("rgb8"))
@@ -75,7 +75,7 @@ def test_duckdb(out: Path) -> None:
 
 
 def test_hugging_face_datasets(out: Path, tmp_path: Path) -> None:
-    from datasets import load_dataset
+    from datasets import load_dataset  # type: ignore[import-untyped]
 
     found = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     dataset = Dataset(out)

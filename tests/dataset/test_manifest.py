@@ -109,7 +109,7 @@ def test_other_makers_are_named(tmp_path: Path, change: dict[str, Any], message:
 def test_equal_values_of_another_type_are_equal(tmp_path: Path) -> None:
     open_output(tmp_path, PLAN, SOURCES)
     same = {**PLAN.options, "points-per-side": 32.0, "crops": (1, 2)}
-    open_output(tmp_path, replace(PLAN, options=same), SOURCES)
+    open_output(tmp_path, replace(PLAN, options=same), SOURCES)  # type: ignore[arg-type]
 
 
 def test_contents_are_named_and_no_option_that_there_is_not(tmp_path: Path) -> None:

@@ -37,5 +37,5 @@ def test_images_of_different_sizes_come_as_lists(dataset: Dataset, workers: int)
 
 
 def test_the_dataset_itself_is_loaded_as_records(dataset: Dataset) -> None:
-    (batch,) = list(DataLoader(dataset, batch_size=3))
+    (batch,) = list(DataLoader(dataset, batch_size=3))  # type: ignore[arg-type]
     assert batch == list(dataset)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def test_masks_that_break_a_rule(
     tmp_path: Path,
     image_of: ImageOf,
     mask_of: Callable[..., MaskRecord],
-    change: dict[str, object],
+    change: dict[str, Any],
     message: str,
 ) -> None:
     record, data = image_of(1, 0)
@@ -250,7 +251,7 @@ def test_masks_that_break_a_rule(
     ],
 )
 def test_images_that_break_a_rule(
-    tmp_path: Path, image_of: ImageOf, change: dict[str, object], message: str
+    tmp_path: Path, image_of: ImageOf, change: dict[str, Any], message: str
 ) -> None:
     record, data = image_of(1, 0)
     found = written(tmp_path, replace(record, **change), data)

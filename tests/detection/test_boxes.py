@@ -1,5 +1,7 @@
 """From answers to the boxes of an image."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,6 @@ def test_places_on_the_padding_do_not_count():
     ("changes", "message"),
     [({"nms_thresh": 2.0}, "nms_thresh is 2.0"), ({"max_boxes": 0}, "max_boxes is 0")],
 )
-def test_values_out_of_range_are_named(changes: dict[str, float], message: str):
+def test_values_out_of_range_are_named(changes: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         BoxFilter(**changes)

@@ -6,6 +6,7 @@ import torch
 from sa_engine.detection.encoder import encode, encoder_digest, finer_channels
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, save_checkpoint
+from sa_engine.model.encoders.tiny_vit import TinyVit, TinyVitBlock, TinyVitStage
 from sa_engine.model.encoders.vit import Vit
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
@@ -83,7 +84,12 @@ def test_the_digest_is_the_encoder_s_and_survives_half_precision(tmp_path):
 def test_a_zero_has_one_sign_in_the_digest():
     """A moving average makes 0 of -0, which half precision makes of very small weights."""
     sam = build_sam("vit_t", image_size=32)
-    bias = sam.image_encoder.layers[1].blocks[0].attn.qkv.bias
+    assert isinstance(sam.image_encoder, TinyVit)
+    stage = sam.image_encoder.layers[1]
+    assert isinstance(stage, TinyVitStage)
+    block = stage.blocks[0]
+    assert isinstance(block, TinyVitBlock)
+    bias = block.attn.qkv.bias
     torch.nn.init.constant_(bias, -0.0)
     digest = encoder_digest(sam)
     torch.nn.init.constant_(bias, 0.0)

@@ -44,7 +44,16 @@ def engine(*words: str | Path, slurm: Slurm | None = None) -> subprocess.Complet
 
 def submit(slurm: Slurm, dataset: Path, model: Path, *words: str) -> str:
     """Hands the work over. Returns the array's id."""
-    line = ("submit", "slurm", dataset, "--checkpoint", model, *SMALL_JOB, *words, "--json")
+    line: tuple[str | Path, ...] = (
+        "submit",
+        "slurm",
+        dataset,
+        "--checkpoint",
+        model,
+        *SMALL_JOB,
+        *words,
+        "--json",
+    )
     done = engine(*line, slurm=slurm)
     assert done.returncode == 0, done.stderr
     (job,) = json.loads(done.stdout)["jobs"]

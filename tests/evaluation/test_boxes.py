@@ -1,5 +1,6 @@
 """Boxes scored as COCO scores them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ def mask(x: int, y: int, width: int, height: int, *, iscrowd: bool = False) -> M
 
 
 def picture(
-    known: list[MaskRecord], boxes: list[list[float]], scores: list[float], method: str = "m"
+    known: list[MaskRecord],
+    boxes: Sequence[Sequence[float]],
+    scores: list[float],
+    method: str = "m",
 ) -> PictureBoxes:
     return PictureBoxes(
         dataset="set",
@@ -72,7 +76,8 @@ def test_a_crowd_is_neither_to_be_found_nor_a_mistake():
     known = [mask(0, 0, 10, 10), mask(50, 0, 100, 100, iscrowd=True)]
     boxes = [[60, 10, 80, 90], [0, 0, 10, 10]]
     (row, _) = box_scores([picture(known, boxes, [0.9, 0.5])])
-    assert (row.objects, row.ap_50, row.ar_100) == (1, pytest.approx(1), 1)
+    assert (row.objects, row.ar_100) == (1, 1)
+    assert row.ap_50 == pytest.approx(1)
     assert [found.mask_id for found in found_objects(picture(known, boxes, [0.9, 0.5]))] == [1]
 
 

@@ -1,5 +1,7 @@
 """Means, intervals and tables."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,8 @@ from sa_engine.evaluation.points import Score
 from sa_engine.evaluation.summary import OVER_SETS, summarise, table
 
 
-def score(dataset: str, image: int, own: float, **changes: object) -> Score:
-    values: dict[str, object] = {
+def score(dataset: str, image: int, own: float, **changes: Any) -> Score:
+    values: dict[str, Any] = {
         "dataset": dataset,
         "image_id": image,
         "mask_id": image * 10,

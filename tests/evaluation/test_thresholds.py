@@ -26,11 +26,15 @@ def test_every_pair_is_played_as_the_generator_would():
         (o.pred_iou_thresh, o.stability_score_thresh): (o.masks_per_image, o.precision, o.recall)
         for o in play_through([IMAGE])
     }
-    assert played[0.4, 0.0] == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
-    assert played[0.6, 0.0] == (2, 1.0, pytest.approx(2 / 3))
-    assert played[0.8, 0.0] == (1, 1.0, pytest.approx(1 / 3))
+    assert played[0.4, 0.0][0] == 3
+    assert played[0.4, 0.0][1:] == pytest.approx((2 / 3, 2 / 3))
+    assert played[0.6, 0.0][:2] == (2, 1.0)
+    assert played[0.6, 0.0][2] == pytest.approx(2 / 3)
+    assert played[0.8, 0.0][:2] == (1, 1.0)
+    assert played[0.8, 0.0][2] == pytest.approx(1 / 3)
     # Stability 0.8 drops the second mask.
-    assert played[0.4, 0.8] == (2, 0.5, pytest.approx(1 / 3))
+    assert played[0.4, 0.8][:2] == (2, 0.5)
+    assert played[0.4, 0.8][2] == pytest.approx(1 / 3)
     # At IoU 0.7 the second is no match.
     strict = play_through([IMAGE], match_iou=0.7)
     assert max(o.recall for o in strict) == pytest.approx(1 / 3)

@@ -36,7 +36,9 @@ few = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-junk = st.sampled_from([None, 0, -1, 1e300, float("nan"), "", "x", [], [[]], {}, [1, 2, 3], [[1]]])
+junk: st.SearchStrategy[Any] = st.sampled_from(
+    [None, 0, -1, 1e300, float("nan"), "", "x", [], [[]], {}, [1, 2, 3], [[1]]]
+)
 name = st.sampled_from(["a", "b"])
 group = st.sampled_from([None, 0, 1, 1, 2, "g"])
 

@@ -18,6 +18,5 @@ def test_area_is_width_times_height() -> None:
 def test_iou_matrix() -> None:
     first = np.array([[0, 0, 2, 2], [0, 0, 0, 0]])
     second = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 2, 4, 4], [0, 0, 0, 0]])
-    np.testing.assert_allclose(
-        boxes.iou_matrix(first, second), [[1, 2 / 6, 0, 0], [0, 0, 0, 0]], rtol=1e-12
-    )
+    expected = np.array([[1, 2 / 6, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(boxes.iou_matrix(first, second), expected, rtol=1e-12)

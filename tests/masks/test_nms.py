@@ -82,7 +82,7 @@ def test_crowded_images_equal_the_rule_taken_one_by_one(scene: str, threshold: f
     if scene == "lines":
         centre[:, 0], side = 500, np.stack([rng.uniform(800, 900, count), side[:, 1] / 20], axis=1)
     boxes = np.concatenate([centre - side / 2, centre + side / 2], axis=1).astype(np.float32)
-    boxes = boxes / 1000 if scene == "unit square" else boxes.round()
+    boxes = boxes / np.float32(1000) if scene == "unit square" else boxes.round()
     scores = rng.integers(0, 200, count).astype(np.float32)  # many ties
     kept = box_nms(boxes, scores, iou_threshold=threshold)
     np.testing.assert_array_equal(kept, one_by_one(boxes, scores, threshold))

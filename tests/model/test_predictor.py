@@ -89,7 +89,7 @@ def test_goes_back_to_an_image_as_it_was(predictor: Predictor) -> None:
         ),
     ],
 )
-def test_bad_prompts(predictor: Predictor, prompt: dict[str, object], message: str) -> None:
+def test_bad_prompts(predictor: Predictor, prompt: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         predictor.predict(**prompt)
 
@@ -98,7 +98,7 @@ def test_bad_image(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"got \(40, 60\) uint8"):
         Predictor(predictor.sam).set_image(RGB[..., 0])
     with pytest.raises(ValueError, match="float64"):
-        Predictor(predictor.sam).set_image(RGB / 2)
+        Predictor(predictor.sam).set_image(RGB / 2)  # type: ignore[arg-type]
 
 
 def test_points_without_labels_are_foreground(predictor: Predictor) -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sa_engine.errors import UsageError
+from sa_engine.model.encoders.tiny_vit import ConvNorm, TinyVit
 from sa_engine.model.prompts import Prompts
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
@@ -46,7 +47,9 @@ def test_half_precision_keeps_positions_and_statistics() -> None:
     exact, _ = sam.decode(embedding, prompts, multimask=True)
     sam.set_precision(torch.bfloat16)
     assert sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.dtype == torch.float32
+    assert isinstance(sam.image_encoder, TinyVit)
     first = sam.image_encoder.patch_embed.seq[0]
+    assert isinstance(first, ConvNorm) and first.bn.running_var is not None
     assert first.bn.running_var.dtype == torch.float32
     assert first.c.weight.dtype == torch.bfloat16
     rounded_embedding = sam.encode_image(image)

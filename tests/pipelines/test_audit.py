@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data", [*images, Written(noise(9)), Written(None)])
 
 
-def draw(tmp_path: Path, dataset: Path, **options: object) -> AuditDraw:
+def draw(tmp_path: Path, dataset: Path, **options: Any) -> AuditDraw:
     return AuditDraw(dataset=dataset, out=tmp_path / "audit", images=4, **options)
 
 
@@ -68,7 +69,8 @@ def test_from_the_draw_to_the_figures(dataset: Path, tmp_path: Path) -> None:
     ious = sorted((m.iou for m in found.masks), key=lambda iou: -1 if iou is None else iou)
     assert ious == [None, pytest.approx(19 / 21), 1, 1, 1, 1]
     shifted = next(m for m in found.masks if m.iou is not None and m.iou < 1)
-    assert shifted.boundary_iou is not None and shifted.boundary_iou < shifted.iou
+    assert shifted.iou is not None and shifted.boundary_iou is not None
+    assert shifted.boundary_iou < shifted.iou
     assert shifted.area == 400
     assert len(fourth) == 2
     assert not list(run.out.glob(".read-*"))

@@ -1,6 +1,7 @@
 """A page replaces nothing but an older page of its own command, and is whole or not there."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from sa_engine.report.page_folder import check_page_folder, page_folder
 HEAD = '<!doctype html><meta name="generator" content="sa-engine show">'
 
 
-def check(out: Path, **more: object) -> None:
+def check(out: Path, **more: Any) -> None:
     check_page_folder(out, generator="sa-engine show", entries=("index.html", "data.js"), **more)
 
 

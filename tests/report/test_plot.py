@@ -25,5 +25,5 @@ def test_masks_are_coloured_on_the_reduced_image(tmp_path: Path) -> None:
 def test_records_and_arrays_look_alike() -> None:
     rgb = np.full((3, 4, 3), 128, np.uint8)
     mask = grid("....", ".##.", "....")
-    same = plot(rgb, [mask]), plot(Image.fromarray(rgb), [mask_record(mask)])
-    np.testing.assert_array_equal(*map(np.asarray, same))
+    one, other = plot(rgb, [mask]), plot(Image.fromarray(rgb), [mask_record(mask)])
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(other))

@@ -147,7 +147,7 @@ class Faulty:
             if self.how in ERRORS:
                 raise ERRORS[self.how]
             if self.how == "no masks":
-                return [None]  # what a wrong annotator may do
+                return [None]  # type: ignore[list-item]  # what a wrong annotator may do
             return [replace(mask, **CHANGES[self.how])]
 
         return annotate

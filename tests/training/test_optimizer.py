@@ -1,6 +1,7 @@
 """Parameter groups, schedules and the moving average."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def test_without_decay_the_average_is_the_last_step():
         ({"clip_norm": math.nan}, "nan"),
     ],
 )
-def test_bad_values_are_named(options: dict[str, float], word: str):
+def test_bad_values_are_named(options: dict[str, Any], word: str):
     with pytest.raises(ValueError, match=word):
         OptimConfig(**options)
 

@@ -1,6 +1,7 @@
 """Everybody can use it: axe's rules on every screen, forced colours, small windows, touch, pen."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,20 @@ SIZE = (120, 160)
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     need_browser()
     photos = write_photos(tmp_path_factory.mktemp("access") / "photos", 24, SIZE)
-    options = ["--images", photos, "--out", photos.parent / "dataset", "--no-model"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        photos.parent / "dataset",
+        "--no-model",
+    ]
     with serving([*options, "--annotator", "anna"]) as served:
         yield served
 
 
 def findings(anna: Annotator) -> list[str]:
     """What axe finds serious or critical, with the elements it means."""
-    from axe_playwright_python.base import AXE_FILE_PATH
+    from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
 
     if not anna.js("typeof globalThis.axe === 'object'"):
         anna.page.add_script_tag(path=str(AXE_FILE_PATH))

@@ -21,7 +21,7 @@ def test_every_mask_is_looked_at(tmp_path: Path, visit: Visit) -> None:
     photos = write_photos(tmp_path / "photos", 3, SIZE)
     audited = dataset_of(photos, "automatic", PLACES)
     out = tmp_path / "audited"
-    options = ["--audit", audited, "--sample", "2", "--out", out, "--no-model"]
+    options: list[str | Path] = ["--audit", audited, "--sample", "2", "--out", out, "--no-model"]
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
         anna.shows("#place", "mask 1 of 4 on this image")

@@ -295,7 +295,15 @@ def test_wheel_zoom_keeps_the_place_and_drag_pans(served: Served, visit: Visit) 
 def test_the_dataset_has_the_pages_pixels(tmp_path: Path, visit: Visit) -> None:
     photos = write_photos(tmp_path / "photos", 2, (90, 120))
     out = tmp_path / "dataset"
-    options = ["--images", photos, "--out", out, "--no-model", "--annotator", "anna"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--no-model",
+        "--annotator",
+        "anna",
+    ]
     with serving(options) as served:
         anna = visit(served)
         drawn = {}

@@ -23,7 +23,14 @@ WEB = Path(__file__).resolve().parents[3] / "sa_engine" / "annotate" / "web"
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     need_browser()
     photos = write_photos(tmp_path_factory.mktemp("modules") / "photos", 2, (120, 200))
-    options = ["--images", photos, "--out", photos.parent / "dataset", "--annotator", "anna"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        photos.parent / "dataset",
+        "--annotator",
+        "anna",
+    ]
     with serving(options) as served:
         served.work = photos.parent / "dataset.annotate"
         yield served

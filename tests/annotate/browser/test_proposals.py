@@ -52,7 +52,15 @@ def proposals(photos: Path) -> Path:
 def test_existing_masks_are_shown_and_locked(photos: Path, visit: Visit) -> None:
     existing = dataset_of(photos, "existing", PLACES[:2])
     out = photos.parent / "dataset"
-    options = ["--images", photos, "--out", out, "--existing", existing, "--no-model"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--existing",
+        existing,
+        "--no-model",
+    ]
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
         assert anna.js("annotate.state.existing.length") == 2
@@ -72,7 +80,15 @@ def test_existing_masks_are_shown_and_locked(photos: Path, visit: Visit) -> None
 
 def test_stage_two_by_keyboard(photos: Path, proposals: Path, visit: Visit) -> None:
     out = photos.parent / "dataset"
-    options = ["--images", photos, "--out", out, "--proposals", proposals, "--no-model"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--proposals",
+        proposals,
+        "--no-model",
+    ]
     with serving([*options, "--annotator", "anna"]) as served:
         anna = visit(served)
         anna.shows("#proposals-count", "0/4")

@@ -67,7 +67,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     name = photos / "<img src=x onerror=document.title='hurt'>.png"
     Image.new("RGB", (60, 40), (9, 99, 200)).save(name)
     out = photos.parent / "dataset"
-    options = ["--images", photos, "--out", out, "--no-model", "--annotator", "anna"]
+    options: list[str | Path] = [
+        "--images",
+        photos,
+        "--out",
+        out,
+        "--no-model",
+        "--annotator",
+        "anna",
+    ]
     with serving(options) as served:
         served.work = photos.parent / "dataset.annotate"
         yield served

@@ -107,7 +107,8 @@ def test_a_scratch_folder_that_is_cleared_meanwhile_costs_no_file(
 ) -> None:
     """As by another process that has just completed the same dataset."""
     folder = LocalFolder(tmp_path)
-    real, cleared = base.write_synced, []
+    real = base.write_synced
+    cleared: list[bool] = []
 
     def cleared_once(path: Path, data: bytes) -> None:
         real(path, data)

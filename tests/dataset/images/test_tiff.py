@@ -101,7 +101,7 @@ def test_other_layouts_are_named(kind: str, channels: int, named: str) -> None:
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_damaged_pieces_are_found_by_their_checksums(kind: type, planar: str) -> None:
-    values = EIGHT.astype(kind)
+    values: NDArray[Any] = EIGHT.astype(kind)
     data = tiff(
         values if planar == "contig" else planes(values),
         photometric="rgb", planarconfig=planar, compression="deflate", rowsperstrip=8,

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sa_engine.dataset.manifest import Manifest, open_output
 from sa_engine.dataset.shards import liveness
-from sa_engine.dataset.shards.claims import claim, holders
+from sa_engine.dataset.shards.claims import Lease, claim, holders
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.errors import DatasetError, LeaseLost
 
@@ -44,10 +45,16 @@ def claims(out: Path) -> list[str]:
     return sorted(path.name for path in (out / ".work").glob("*.lease.*"))
 
 
+def claimed(out: Path, shard_index: int, **options: Any) -> Lease:
+    lease = claim(out, shard_index, **options)
+    assert lease is not None
+    return lease
+
+
 def test_one_holder_at_a_time(out: Path) -> None:
-    with claim(out, 0) as lease:
+    with claimed(out, 0) as lease:
         assert claim(out, 0) is None
-        with claim(out, 1) as other:
+        with claimed(out, 1) as other:
             lease.check()
             other.check()
             assert [h.shard_index for h in holders(out)] == [0, 1]
@@ -55,7 +62,7 @@ def test_one_holder_at_a_time(out: Path) -> None:
     with pytest.raises(LeaseLost):
         lease.check()
     # What was given up is free at once, under a higher number.
-    with claim(out, 0) as again:
+    with claimed(out, 0) as again:
         again.check()
         assert claims(out)[-2:] == ["sa_000000.lease.2", "sa_000001.lease.1"]
 
@@ -72,7 +79,7 @@ def test_a_live_process_is_respected_and_a_killed_one_replaced_at_once(out: Path
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         assert not holders(out)[0].is_alive
-        with claim(out, 0) as lease:
+        with claimed(out, 0) as lease:
             lease.check()
 
 
@@ -112,7 +119,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with claim(out, 0, beat_s=0.05) as lease:
+    with claimed(out, 0, beat_s=0.05) as lease:
         elsewhere(monkeypatch)
         time.sleep(0.5)
         # It beats: ten beats ago it would have been stale.
@@ -136,11 +143,11 @@ def test_without_file_locks_the_heartbeat_decides(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with claim(out, 0, beat_s=0.05):
+    with claimed(out, 0, beat_s=0.05):
         time.sleep(0.3)
         assert holders(out, stale_s=0.25)[0].is_alive
         assert claim(out, 0, stale_s=0.25) is None
-    with claim(out, 0) as again:
+    with claimed(out, 0) as again:
         again.check()
 
 
@@ -149,7 +156,7 @@ def test_without_links_claims_still_work(out: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
-    with claim(out, 0) as lease:
+    with claimed(out, 0) as lease:
         lease.check()
         assert claim(out, 0) is None
     assert not list((out / ".work").glob("*.tmp"))
@@ -186,7 +193,7 @@ def test_a_claim_whose_content_was_lost_is_judged_by_age(out: Path) -> None:
     path.write_bytes(b"\0" * 40)
     assert claim(out, 0, stale_s=60) is None
     os.utime(path, (1, 1))
-    with claim(out, 0) as lease:
+    with claimed(out, 0) as lease:
         lease.check()
     assert claims(out) == ["sa_000000.lease.7", "sa_000000.lease.8"]
 
@@ -198,7 +205,7 @@ def test_a_complete_shard_is_not_claimed_but_may_be_redone(out: Path) -> None:
     lease.release()
     assert claims(out) == []
     assert claim(out, 0) is None and claims(out) == []
-    with claim(out, 0, redo=True) as again:
+    with claimed(out, 0, redo=True) as again:
         again.check()
         assert claim(out, 0, redo=True) is None
     assert claims(out) == []
@@ -240,7 +247,7 @@ def test_a_late_release_leaves_a_later_claim_of_the_same_number(out: Path) -> No
     # The shard was completed by others, its claims removed, and it is made anew.
     (out / "sa_000000_stats.json").write_text("{}")
     (out / ".work/sa_000000.lease.1").unlink()
-    with claim(out, 0, redo=True) as later:
+    with claimed(out, 0, redo=True) as later:
         assert later.number == 1
         lease.release()
         later.check()
@@ -267,19 +274,20 @@ def test_a_process_of_another_container_is_judged_by_its_heartbeat(
 ) -> None:
     """One of its id may run here, or not: that says nothing."""
     monkeypatch.setattr(liveness, "_process_space", lambda: "pid:[2]")
-    with claim(out, 0, beat_s=60):
+    with claimed(out, 0, beat_s=60):
         monkeypatch.setattr(liveness, "_process_space", lambda: "pid:[1]")
         assert claim(out, 0, stale_s=60) is None
         os.utime(out / ".work/sa_000000.lease.1", (1e9, 1e9))
         assert not holders(out)[0].is_alive
-        with claim(out, 0) as successor:
+        with claimed(out, 0) as successor:
             successor.check()
 
 
 def test_a_scratch_folder_that_is_cleared_meanwhile_is_made_again(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, cleared = liveness.sign, []
+    real = liveness.sign
+    cleared: list[Path] = []
 
     def clear_first(descriptor: int) -> None:
         if not cleared:
@@ -290,6 +298,6 @@ def test_a_scratch_folder_that_is_cleared_meanwhile_is_made_again(
         real(descriptor)
 
     monkeypatch.setattr("sa_engine.dataset.shards.claims.sign", clear_first)
-    with claim(out, 0) as lease:
+    with claimed(out, 0) as lease:
         lease.check()
     assert cleared

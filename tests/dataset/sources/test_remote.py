@@ -136,7 +136,7 @@ def test_a_store_that_is_gone_is_no_fault_of_the_images(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    import s3fs
+    import s3fs  # type: ignore[import-untyped]
 
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(DatasetError, match="cannot reach the store"):

@@ -18,7 +18,7 @@ def test_the_outer_boundary() -> None:
 def test_edges_lie_outside_the_mask_and_grow_with_its_contrast() -> None:
     logits = np.full((20, 20), -8, dtype=np.float32)
     logits[6:14, 6:14] = 8
-    sharp, soft = mask_edges(logits), mask_edges(logits / 8)
+    sharp, soft = mask_edges(logits), mask_edges(logits / np.float32(8))
     assert (sharp > 0).sum() == 36
     assert not (sharp[6:14, 6:14] > 0).any()
     assert sharp.max() > soft.max() > 0

@@ -1,6 +1,7 @@
 """ODS, OIS, AP and R50 by hand; boundaries are those of BSDS500's own files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_an_edge_map_against_two_people() -> None:
 def halves(first: int) -> list:
     left = np.zeros((40, 60), dtype=bool)
     left[:, :first] = True
-    known = {"stage": Stage.MANUAL, "annotator": str(first)}
+    known: dict[str, Any] = {"stage": Stage.MANUAL, "annotator": str(first)}
     return [mask_record(left, **known), mask_record(~left, **known)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -41,7 +42,7 @@ def dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data", images, images_per_shard=5, model=model)
 
 
-def report(tmp_path: Path, *datasets: Path, **options: object) -> dict:
+def report(tmp_path: Path, *datasets: Path, **options: Any) -> dict:
     run = ReportRun(datasets=datasets, out=tmp_path / "report", **options)
     write_report(run)
     # Sums of floats depend on the order in the last digit.

@@ -36,7 +36,7 @@ NEW = grid("........", "...##...", "...##...", "........", "........", "........
 
 def proposal(pixels: Any, **fields: Any) -> MaskRecord:
     coded = encode(pixels)
-    known = {
+    known: dict[str, Any] = {
         "stage": Stage.SEMI_AUTOMATIC,
         "predicted_iou": 0.9,
         "stability_score": 0.8,

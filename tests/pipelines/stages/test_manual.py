@@ -362,8 +362,9 @@ def test_annotations_that_were_edited_without_a_change_of_size_are_others(tmp_pa
     for name in ("a", "b"):
         save_picture(folder / f"{name}.png")
         shape = {"label": "cat", "points": [[1, 1], [5, 1], [5, 4]], "shape_type": "polygon"}
-        content = {"shapes": [shape], "imagePath": f"{name}.png", "imageData": None}
-        content |= {"imageHeight": 6, "imageWidth": 8, "version": "5.5.0", "flags": {}}
+        content: dict[str, Any] = {"shapes": [shape], "imagePath": f"{name}.png"}
+        content |= {"imageData": None, "imageHeight": 6, "imageWidth": 8}
+        content |= {"version": "5.5.0", "flags": {}}
         (folder / f"{name}.json").write_text(json.dumps(content))
     run = ImportRun(annotations=folder, out=tmp_path / "out")
     before = run_import(run).report
@@ -371,7 +372,7 @@ def test_annotations_that_were_edited_without_a_change_of_size_are_others(tmp_pa
     for name, there, here in (("b.json", b'"cat"', b'"dog"'), ("a.png", None, None)):
         path = folder / name
         data = path.read_bytes()
-        if there is None:
+        if there is None or here is None:
             pixels = np.array(Image.open(path))
             Image.fromarray(pixels ^ 1).save(path)
         else:

@@ -509,7 +509,7 @@ def test_a_box_of_a_masks_group_is_that_objects(tmp_path: Path) -> None:
 
 def labelme(path: Path, name: str, *shapes: dict[str, Any]) -> Path:
     save_picture(path / f"{name}.jpg", SIZE_WH)
-    known = {"label": "cat", "group_id": None, "flags": {}, "mask": None}
+    known: dict[str, Any] = {"label": "cat", "group_id": None, "flags": {}, "mask": None}
     content = {
         "version": "6.3.1",
         "shapes": [{**known, **shape} for shape in shapes],

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ from sa_engine.pipelines.stages.semi_automatic import (
 from sa_engine.pipelines.viewer import ViewerRun, write_viewer
 
 NET = DetectorConfig(channels=8, head_layers=1)
-OPTIONS = {"max_boxes": 8, "box_fit_thresh": 0.0, "mask_nms_thresh": 0.9}
+OPTIONS: dict[str, Any] = {"max_boxes": 8, "box_fit_thresh": 0.0, "mask_nms_thresh": 0.9}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Figures of parts put together are those of the whole; corners and middle by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from sa_engine.report.figures.tables import figures_table
 from tests.support.written import mask_record
 
 
-def record(image_id: int, *boxes: tuple[int, int, int, int], **known: object) -> ImageRecord:
+def record(image_id: int, *boxes: tuple[int, int, int, int], **known: Any) -> ImageRecord:
     masks = []
     for left, top, right, bottom in boxes:
         pixels = np.zeros((32, 32), dtype=bool)

@@ -9,7 +9,7 @@ import pytest
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
 from sa_engine.errors import UsageError
-from sa_engine.training.data.mixture import Mixture
+from sa_engine.training.data.mixture import Mixture, SampleSource
 from sa_engine.training.data.photos import JitterConfig, PhotoSource, relight, usable_records
 from sa_engine.training.data.samples import PromptConfig, Sample
 from sa_engine.training.data.scene_source import SceneSource
@@ -132,7 +132,7 @@ def test_a_set_without_masks_is_named(tmp_path: Path):
 
 
 def test_mixture_is_a_function_of_the_position(dataset: Dataset):
-    sources = [source(dataset), SceneSource(size=64, prompts=PROMPTS)]
+    sources: list[SampleSource[Sample]] = [source(dataset), SceneSource(size=64, prompts=PROMPTS)]
     first, second = (Mixture(sources, [1, 1], seed=7) for _ in range(2))
     for position in (5, 0, 11):
         one, other = first[position], second[position]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model
 from sa_engine.training.data.scenes import SCENES
 from sa_engine.training.detector.config import DetectorOptimConfig, DetectorTrainConfig
+from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.session import (
     DetectorRequest,
     open_detector_data,
@@ -49,7 +51,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("sets") / "scenes", range(24), config=FLAT)
 
 
-def config(**changes: object) -> DetectorTrainConfig:
+def config(**changes: Any) -> DetectorTrainConfig:
     small = DetectorTrainConfig(
         steps=2,
         batch_images=4,
@@ -82,7 +84,7 @@ def test_dozens_of_steps_find_flat_shapes(scenes: Path, tmp_path: Path):
     request = DetectorRequest(
         sam=sam, model_name="small", data=[scenes], out=out, config=config(steps=100)
     )
-    reports = []
+    reports: list[DetectorReport] = []
     card = train_detector(request, report=reports.append)
     assert read_detector_card(out) == card
     assert (card.name, card.model, card.variant, card.image_size) == (

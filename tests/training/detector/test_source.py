@@ -16,7 +16,7 @@ from sa_engine.training.data.feature_bank import FeatureBank, bytes_of_entry
 from sa_engine.training.data.photos import PhotoSource, Window, usable_records
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.detector.config import DetectorTrainConfig
-from sa_engine.training.detector.source import DetectorSource, visible_boxes
+from sa_engine.training.detector.source import DetectorSample, DetectorSource, visible_boxes
 from tests.support.scene_datasets import write_scenes
 from tests.support.small_sam import small_sam
 
@@ -93,15 +93,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> PhotoSource:
 
 def test_a_variation_is_the_same_whoever_draws_it(photos: PhotoSource):
     source = DetectorSource(photos=photos, config=CONFIG, views=3, first_entry=5)
-    seen = {}
+    seen: dict[int, DetectorSample] = {}
     for key in range(60):
         drawn = source.draw(np.random.default_rng([1, key]), key=key)
         assert drawn.image_3SS is not None
         first = seen.setdefault(drawn.entry, drawn)
+        assert first.image_3SS is not None
         assert np.array_equal(first.image_3SS, drawn.image_3SS)
         assert np.array_equal(first.boxes_G4, drawn.boxes_G4)
     assert sorted(seen) == list(range(5, 5 + 9))
     plain, mirror = seen[5], seen[6]
+    assert plain.image_3SS is not None and mirror.image_3SS is not None
     assert np.array_equal(plain.image_3SS[:, :, ::-1], mirror.image_3SS)
     assert np.allclose(32 - plain.boxes_G4[:, [2, 0]], mirror.boxes_G4[:, [0, 2]])
 
@@ -110,7 +112,9 @@ def test_without_views_no_two_are_the_same(photos: PhotoSource):
     source = DetectorSource(photos=photos, config=CONFIG, views=0)
     drawn = [source.draw(np.random.default_rng(key), key=key) for key in range(4)]
     assert {sample.entry for sample in drawn} == {-1}
-    assert not np.array_equal(drawn[0].image_3SS, drawn[1].image_3SS)
+    first, second = drawn[0].image_3SS, drawn[1].image_3SS
+    assert first is not None and second is not None
+    assert not np.array_equal(first, second)
 
 
 def test_objects_are_limited(photos: PhotoSource):

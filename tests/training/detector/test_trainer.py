@@ -24,6 +24,7 @@ from sa_engine.training.data.photos import PhotoSource, usable_records
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.detector.config import DetectorOptimConfig, DetectorTrainConfig
 from sa_engine.training.detector.memory import check_detector_memory
+from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.source import DetectorSample, DetectorSource
 from sa_engine.training.detector.trainer import DetectorTrainer
 from sa_engine.training.distributed import World
@@ -185,7 +186,7 @@ def test_a_run_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     looks = itertools.count()
     monkeypatch.setattr(RunClock, "seconds", property(lambda _: next(looks) / 10))
     run = trainer(tmp_path, steps=100_000, max_minutes=1.2 / 60)
-    reports = []
+    reports: list[DetectorReport] = []
     run.run(report=reports.append, report_every=1, checkpoint_seconds=1e9)
     assert run.step == reports[-1].horizon == 12 and run.is_finished
     assert reports[-1].lr < 0.2 * max(made.lr for made in reports)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from sa_engine.errors import DatasetError, UsageError
 from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import load_checkpoint, read_card, save_checkpoint
 from sa_engine.model.encoders.imagenet import PACKAGES
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.variants import build_sam
 from sa_engine.training.data.samples import PromptConfig
+from sa_engine.training.metrics import StepReport
 from sa_engine.training.sam.memory import bytes_of_one_image, check_memory
 from sa_engine.training.sam.recipes import RECIPES, Recipe, scratch
 from sa_engine.training.sam.session import TrainRequest, open_data, recipe_options, train_sam
@@ -22,7 +25,7 @@ from tests.support.backbone_package import install_backbone
 from tests.support.scene_datasets import write_scenes
 
 
-def tiny(**changes: object) -> Recipe:
+def tiny(**changes: Any) -> Recipe:
     recipe = scratch()
     train = replace(
         recipe.train,
@@ -48,7 +51,8 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_writes_weights_with_their_card(tmp_path: Path, scenes: Path, more: Path):
     out = tmp_path / "small.safetensors"
-    reports, steps = [], []
+    reports: list[StepReport] = []
+    steps: list[int] = []
     request = TrainRequest(data=[scenes, more], out=out, recipe=tiny())
     card = train_sam(request, report=reports.append, on_step=steps.append)
     assert steps == [1, 2]
@@ -111,6 +115,7 @@ def test_a_lite_run_starts_from_imagenet(
     backbone = install_backbone(tmp_path, monkeypatch, "lite0")[1].half().state_dict()
     train_sam(request)
     trained = load_checkpoint(request.out).image_encoder
+    assert isinstance(trained, LiteEncoder)
     for name, value in trained.backbone.state_dict().items():
         if "running" not in name:
             assert torch.equal(value.half(), backbone[name]), name

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.pare
 SIZE = 32
 
 
-def config(**changes: object) -> TrainConfig:
+def config(**changes: Any) -> TrainConfig:
     prompts = PromptConfig(masks_per_image=3, box_probability=0.3)
     small = replace(
         scratch().train, image_size=SIZE, steps=6, batch_images=4, prompts=prompts, drop_path=0.2
