@@ -48,6 +48,7 @@ COMMANDS: dict[str, list[str]] = {
         *("train", "detector", "--data", "{scenes}", "--checkpoint", "{model}", "--device", "cpu"),
         *("--steps", "1", "--batch-images", "2", "--out", "{out}/x.safetensors"),
     ],
+    "train pack": ["train", "pack", "{scenes}", "--out", "{out}/x.pack"],
     "convert": ["model", "convert", "{model}", "{out}/x.pth"],
     "convert own": ["model", "convert", "{model}", "{out}/x.safetensors"],
     "average": ["model", "average", "{model}", "{model}", "--out", "{out}/x.safetensors"],
