@@ -44,6 +44,7 @@ from tests.support.slurm import Slurm, running_slurm
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 ENDED = {"COMPLETED", "CANCELLED", "FAILED", "NODE_FAIL", "TIMEOUT", "PREEMPTED"}
+OWN = {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
 PATIENCE_S = 16.0
 """Kills come at random within so many seconds of each other: a start takes some five."""
 
@@ -89,14 +90,14 @@ def command() -> list[str]:
 
 def environment() -> dict[str, str]:
     """Of every process: this checkout, and one thread."""
-    return {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **OWN}
 
 
 def engine(*words: str, **more: str) -> str:
-    """What the command prints; CalledProcessError where it fails. more: of the environment."""
+    """What the command prints; RuntimeError where it fails. more: of the environment."""
     done = subprocess.run(
         [*command(), *words],
-        env={**more, **environment()} | {k: v for k, v in more.items() if k == "PATH"},
+        env={**environment(), **more, **OWN},
         capture_output=True,
         text=True,
         check=False,
@@ -274,11 +275,6 @@ def preempted(slurm: Slurm, scene: Scene, out: Path, _: random.Random) -> dict[s
 
 def part_of_an_array(slurm: Slurm, scene: Scene, out: Path, _: random.Random) -> dict[str, Any]:
     """Elements 1 and 3 of the script alone make everything."""
-    engine(
-        *("submit", "slurm", str(out), "--checkpoint", str(scene.folder / "model.safetensors")),
-        *("--gpus", "0", "--cpus", "1", "--memory", "1G", "--workers", "4", "--dry-run"),
-        **slurm.environment,
-    )
     job = submit(slurm, scene, out, 4)
     slurm.run("scancel", job)
     the_end(slurm, job)

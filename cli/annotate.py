@@ -213,6 +213,8 @@ def command(
     annotators = options.pop("annotators")
     open_browser = options.pop("open_browser")
     serving = Serving(**take(options, _SERVING), annotators=annotators or (_login(),))
+    if serving.prepare and not options["with_model"]:
+        raise UsageError("--prepare encodes images for the model: leave out --no-model")
     settings = _settings(images, out, work, audit, options)
     if settings is None:
         assert work is not None

@@ -42,11 +42,18 @@ class ShardClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardLost:
+    """A worker counted as dead, and has a shard no more."""
+
+    shard_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardRetried:
     """All images of a shard that had failed before were tried again."""
 
     shard_index: int
 
 
-Event = ShardOpened | ImageStarted | ImageDone | ShardClosed | ShardRetried
+Event = ShardOpened | ImageStarted | ImageDone | ShardClosed | ShardLost | ShardRetried
 Report = Callable[[Event], None]

@@ -36,6 +36,7 @@ from sa_engine.pipelines.run.events import (
     ImageDone,
     ImageStarted,
     ShardClosed,
+    ShardLost,
     ShardOpened,
     ShardRetried,
 )
@@ -199,8 +200,9 @@ class Team:
                 return
             if isinstance(message, ShardOpened | ImageStarted):
                 member.shard_index = message.shard_index
-            elif isinstance(message, ShardClosed | ShardRetried):
-                member.shard_index = None
+            elif isinstance(message, ShardClosed | ShardLost | ShardRetried):
+                # From now on it may wait for others, as long as it takes.
+                member.shard_index = member.in_hand = None
             if isinstance(message, ImageStarted):
                 member.in_hand = message
             elif isinstance(message, ImageDone):

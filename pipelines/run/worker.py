@@ -22,6 +22,7 @@ from sa_engine.pipelines.run.events import (
     ImageStarted,
     Report,
     ShardClosed,
+    ShardLost,
     ShardOpened,
     ShardRetried,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Report",
     "Retry",
     "ShardClosed",
+    "ShardLost",
     "ShardOpened",
     "ShardRetried",
     "plan_retry",
@@ -153,6 +155,7 @@ def work(
                         shards.retry(lease)
             except LeaseLost:
                 # This worker was frozen for so long that another one counted it as dead.
+                report(ShardLost(index))
                 continue
             again.pop(index, None)
         if not claimed and not wait:

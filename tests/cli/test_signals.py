@@ -14,6 +14,8 @@ from PIL import Image
 
 from tests.cli.conftest import Run, command_line, environment
 
+SMALL = ("--points-per-side", "3", "--precision", "fp32", "--checkpoint")
+
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
@@ -65,15 +67,9 @@ def start(arguments: list[str | Path], tmp_path: Path) -> subprocess.Popen[str]:
 def test_a_signal_ends_the_command_with_130(
     tmp_path: Path, photographs: Path, small_model: Path, number: str, after: float, to_all: bool
 ) -> None:
-    options: list[str | Path] = [
-        "--checkpoint",
-        small_model,
-        "--points-per-side",
-        "3",
-        "--precision",
-        "fp32",
-    ]
-    with start(["auto", "--images", photographs, "--out", "out", *options], tmp_path) as process:
+    with start(
+        ["auto", "--images", photographs, "--out", "out", *SMALL, small_model], tmp_path
+    ) as process:
         time.sleep(after)
         send = os.killpg if to_all else os.kill
         # Schedulers repeat themselves; a person who presses Ctrl-C again means at once.
@@ -105,15 +101,15 @@ except KeyboardInterrupt:
 def test_what_was_stopped_goes_on(
     tmp_path: Path, photographs: Path, small_model: Path, sa_engine: Run
 ) -> None:
-    options: list[str | Path] = [
-        "--checkpoint",
+    command: list[str | Path] = [
+        "auto",
+        "--images",
+        photographs,
+        "--out",
+        "out",
+        *SMALL,
         small_model,
-        "--points-per-side",
-        "3",
-        "--precision",
-        "fp32",
     ]
-    command: list[str | Path] = ["auto", "--images", photographs, "--out", "out", *options]
     for _ in range(2):
         with start(command, tmp_path) as process:
             time.sleep(1.0)
