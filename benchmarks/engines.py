@@ -412,15 +412,19 @@ def kill_on_ray(
 
 
 def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str, Any]:
-    """200 images of one size, in turns: local, Ray, Ray, local."""
+    """200 images of one size, in turns: local, Ray, Ray, local.
+
+    Half of the cores work, so that Ray's own processes find one.
+    """
     with tempfile.TemporaryDirectory() as name, running_ray(PYTHONPATH=str(HERE.parent)) as cluster:
         folder = Path(name)
         write_pictures(folder / "pictures", 200)
         make_model(folder / "model.safetensors")
+        workers = max((os.cpu_count() or 2) // 2, 1)
         options = [
             *("--images", str(folder / "pictures"), "--device", "cpu", "--precision", "fp32"),
             *("--checkpoint", str(folder / "model.safetensors"), "--images-per-shard", "10"),
-            *("--points-per-side", "16", "--workers", "2", "--json"),
+            *("--points-per-side", "16", "--workers", str(workers), "--json"),
         ]
         where = ("--executor", "ray", "--ray-address", cluster.address)
         turns: list[dict[str, Any]] = []
@@ -450,7 +454,7 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
         way: sum(each["images_per_s"] for each in turns if each["way"] == way)
         for way in ("local", "ray")
     }
-    return {"turns": turns, "ray_over_local": round(rate["ray"] / rate["local"], 4), "same": same}
+    return {"workers": workers, "cores": os.cpu_count(), "turns": turns, "ray_over_local": round(rate["ray"] / rate["local"], 4), "same": same}
 
 
 def recovery(scene: Scene, _wanted: int, _draw: random.Random) -> dict[str, Any]:
@@ -573,7 +577,8 @@ def markdown(found: dict[str, Any]) -> str:
     if "ray-overhead" in found:
         part = found["ray-overhead"]
         lines += [
-            f"**Ray against workers of one machine**, 200 images, two workers each, in turns: "
+            f"**Ray against workers of one machine**, 200 images, in turns, workers: "
+            f"{part['workers']} of {part['cores']} cores: "
             f"{part['ray_over_local']:.1%} of the rate between the fifth image and the fifth "
             "before the last.",
             "",
