@@ -416,7 +416,9 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
 
     Half of the cores work, so that Ray's own processes find one.
     """
-    with tempfile.TemporaryDirectory() as name, running_ray(PYTHONPATH=str(HERE.parent)) as cluster:
+    # Ray starts its workers at a niceness of 15, so that whatever else runs comes first.
+    equal = {"PYTHONPATH": str(HERE.parent), "RAY_worker_niceness": "0"}
+    with tempfile.TemporaryDirectory() as name, running_ray(**equal) as cluster:
         folder = Path(name)
         write_pictures(folder / "pictures", 200)
         make_model(folder / "model.safetensors")
@@ -454,7 +456,13 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
         way: sum(each["images_per_s"] for each in turns if each["way"] == way)
         for way in ("local", "ray")
     }
-    return {"workers": workers, "cores": os.cpu_count(), "turns": turns, "ray_over_local": round(rate["ray"] / rate["local"], 4), "same": same}
+    return {
+        "workers": workers,
+        "cores": os.cpu_count(),
+        "turns": turns,
+        "ray_over_local": round(rate["ray"] / rate["local"], 4),
+        "same": same,
+    }
 
 
 def recovery(scene: Scene, _wanted: int, _draw: random.Random) -> dict[str, Any]:

@@ -24,11 +24,11 @@ import torch
 from sa_engine.model.checkpoint import read_card
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.metrics import StepReport
 from sa_engine.training.sam.config import TrainConfig
 from sa_engine.training.sam.recipes import pretrained
+from sa_engine.training.sam.report import StepReport
 from sa_engine.training.sam.session import TrainRequest, load_start, open_data
-from sa_engine.training.sam.trainer import RunPaths, Trainer
+from sa_engine.training.sam.task import SamTrainer
 
 
 def main() -> None:
@@ -59,11 +59,11 @@ def main() -> None:
             config = replace(train, batch_images=batch_images, compile_model=compiled)
             sam = load_start(replace(request, recipe=replace(recipe, train=config)))
             with tempfile.TemporaryDirectory() as folder:
-                trainer = Trainer(
+                trainer = SamTrainer(
                     sam,
                     Mixture(data.sources, data.weights, seed=0),
                     config=config,
-                    paths=RunPaths(folder=Path(folder)),
+                    folder=Path(folder),
                     device=device,
                     data_workers=options.data_workers,
                 )
@@ -76,7 +76,7 @@ class _Enough(Exception):  # noqa: N818 - not an error
 
 
 def _measure(
-    trainer: Trainer, config: TrainConfig, options: argparse.Namespace, device: torch.device
+    trainer: SamTrainer, config: TrainConfig, options: argparse.Namespace, device: torch.device
 ) -> None:
     """Train for some seconds; print the rate after the warm-up."""
     reports: list[tuple[float, StepReport]] = []
@@ -115,7 +115,7 @@ def _measure(
         _profile(trainer, options, device)
 
 
-def _profile(trainer: Trainer, options: argparse.Namespace, device: torch.device) -> None:
+def _profile(trainer: SamTrainer, options: argparse.Namespace, device: torch.device) -> None:
     """Operators of some steps, and where a step waited for the device."""
     if device.type == "cuda":
         with warnings.catch_warnings(record=True) as caught:
@@ -139,7 +139,7 @@ def _profile(trainer: Trainer, options: argparse.Namespace, device: torch.device
     print(table, flush=True)
 
 
-def _some_steps(trainer: Trainer, steps: int) -> None:
+def _some_steps(trainer: SamTrainer, steps: int) -> None:
     """Train on for some steps."""
     last = trainer.step + steps
 

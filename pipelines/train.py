@@ -12,8 +12,8 @@ from sa_engine.model.device import choose_precision
 from sa_engine.model.weights import bundled_model
 from sa_engine.training.data.scenes import SCENES
 from sa_engine.training.distributed import training_place
-from sa_engine.training.metrics import StepReport
 from sa_engine.training.sam.recipes import RECIPES, Recipe
+from sa_engine.training.sam.report import StepReport
 from sa_engine.training.sam.session import TrainRequest, train_sam
 
 

@@ -25,15 +25,10 @@ from sa_engine.model.sizes import VARIANTS
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scenes import SCENES
-from sa_engine.training.metrics import StepReport
-from sa_engine.training.sam.config import (
-    PRECISIONS,
-    LossWeights,
-    OptimConfig,
-    RoundsConfig,
-    TrainConfig,
-)
+from sa_engine.training.optim_config import OptimConfig
+from sa_engine.training.sam.config import PRECISIONS, LossWeights, RoundsConfig, TrainConfig
 from sa_engine.training.sam.recipes import RECIPES
+from sa_engine.training.sam.report import StepReport
 
 _PARTS = {
     "train": (TrainConfig, "Run"),

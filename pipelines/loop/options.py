@@ -21,7 +21,8 @@ from sa_engine.training.detector.config import (
     DetectorOptimConfig,
     DetectorTrainConfig,
 )
-from sa_engine.training.sam.config import LossWeights, OptimConfig, RoundsConfig, TrainConfig
+from sa_engine.training.optim_config import OptimConfig
+from sa_engine.training.sam.config import LossWeights, RoundsConfig, TrainConfig
 from sa_engine.training.sam.recipes import RECIPES
 
 Parts = Mapping[str, type]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sa_engine.dataset import image_fields
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
@@ -233,7 +234,7 @@ class ProposalSet:
         for index in self.dataset.shard_indices:
             columns = self.dataset.columns(index, rows.LIGHT_COLUMNS)
             for values in zip(*columns.values(), strict=True):
-                record = rows.from_light_row(dict(zip(columns, values, strict=True)), ())
+                record = image_fields.from_columns(dict(zip(columns, values, strict=True)), ())
                 if record.status is ImageStatus.OK:
                     exported.append(names.of(record))
                     stored.append(record.file_name)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sa_engine.dataset import image_fields
 from sa_engine.dataset.coco_dict import coco_dict
 from sa_engine.dataset.folder.base import Folder, explain_read, open_folder
 from sa_engine.dataset.folder.sealed import canonical
@@ -217,7 +218,7 @@ class Dataset:
                     f"{self._folder.url}/{tar_name(shard_index)}: the JSON of image "
                     f"{row['image_id']} is damaged: verify the dataset"
                 ) from error
-        return rows.from_light_row(row, masks)
+        return image_fields.from_columns(row, masks)
 
     def _light_row(self, image_id: int) -> dict[str, Any]:
         index, place = self._place(image_id)

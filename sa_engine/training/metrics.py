@@ -5,37 +5,42 @@ import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sa_engine.dataset.folder.files import explain_write
 from sa_engine.errors import OutputError, UsageError
-from sa_engine.training.detector.report import DetectorReport
 
-R = TypeVar("R", "StepReport", DetectorReport)
+
+class Report(Protocol):
+    """What a run says of some steps: the fields of `Pace`, and figures of its own."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+
+
+R = TypeVar("R", bound=Report)
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport:
-    """What the steps since the last report did; means over the prompts of all processes.
+class Pace:
+    """What every report says.
 
-    step: steps done. first_best_iou: round 1, best of three masks; first_own_iou: the one that the
-    model predicts to be best; last_iou: after the last round. iou_error: |predicted − true| IoU in
-    round 1. images_per_s: of all processes, since the last report. data_wait_share: of that time
-    the main process waited for samples; well above 0, more processes should prepare them.
+    step: steps done.
+    lr: learning rate of the last one.
+    grad_norm: its gradient's norm before clipping.
+    images_per_s: of all processes, since the last report.
+    data_wait_share: of that time the main process waited for samples; well above 0, more processes
+        should prepare them.
     horizon: steps that the run will have had at its end, as far as can be told.
     """
 
     step: int
-    loss: float
-    first_best_iou: float
-    first_own_iou: float
-    last_iou: float
-    iou_error: float
     lr: float
     grad_norm: float
     images_per_s: float
-    data_wait_share: float = 0.0
-    horizon: int = 0
+    data_wait_share: float
+    horizon: int
 
 
 def last_reports(folder: Path, kind: type[R], *, count: int = 50) -> list[R]:
@@ -76,9 +81,9 @@ class MetricsLog:
                 ) from error
             self._events = module.SummaryWriter(str(folder))
 
-    def write(self, report: StepReport | DetectorReport) -> None:
+    def write(self, report: Report) -> None:
         """Append one report."""
-        values = dataclasses.asdict(report)
+        values = dataclasses.asdict(report)  # type: ignore[call-overload]
         with explain_write(self._path, OutputError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sa_engine.training.muon import MATRIX, Muon, is_matrix
-from sa_engine.training.sam.config import Algorithm, OptimConfig
+from sa_engine.training.optim_config import Algorithm, OptimConfig
 
 _UNDECAYED = re.compile(
     r"attention_biases|pos_embed|rel_pos|iou_token|mask_tokens|"

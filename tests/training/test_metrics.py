@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sa_engine.training.metrics import MetricsLog, StepReport, last_reports
+from sa_engine.training.metrics import MetricsLog, last_reports
+from sa_engine.training.sam.report import StepReport
 
 
 def report(step: int, loss: float) -> StepReport:

@@ -9,8 +9,8 @@ from torch import nn
 
 from sa_engine.model.variants import build_sam
 from sa_engine.training.muon import MATRIX, orthogonalise
+from sa_engine.training.optim_config import Algorithm, OptimConfig, Schedule
 from sa_engine.training.optimizer import MovingAverage, build_optimizer, encoder_depths, set_lr
-from sa_engine.training.sam.config import Algorithm, OptimConfig, Schedule
 
 
 def test_depths_rise_from_patches_to_neck():

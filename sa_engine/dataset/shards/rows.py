@@ -4,7 +4,6 @@ Only plain Parquet types are used, so pyarrow, DuckDB and Hugging Face `datasets
 are. `attributes` are JSON text, since their keys differ from image to image.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,29 +12,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sa_engine.dataset.folder.sealed import canonical
-from sa_engine.dataset.mask_fields import COLUMNS, from_json
-from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord
-
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.int64()),
-        ("file_name", pa.string()),
-        ("source", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("sha256", pa.string()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        # Where the image and its JSON lie in the shard's tar; null where they do not.
-        ("image_offset", pa.int64()),
-        ("image_size", pa.int64()),
-        ("json_offset", pa.int64()),
-        ("json_size", pa.int64()),
-        ("attributes", pa.string()),
-        ("annotations", pa.list_(COLUMNS)),
-    ]
+from sa_engine.dataset.image_fields import (
+    IMAGE_FIELDS,
+    attributes_of_text,
+    attributes_text,
+    from_columns,
+    to_columns,
 )
+from sa_engine.dataset.mask_fields import COLUMNS, from_json
+from sa_engine.dataset.records import ImageRecord, MaskRecord
+
+_SPANS = ("image_offset", "image_size", "json_offset", "json_size")
+"""Where the image and its JSON lie in the shard's tar; null where they do not."""
+
+
+def _schema() -> pa.Schema:
+    *short, attributes = [(each.name, each.column) for each in IMAGE_FIELDS]
+    spans = [(name, pa.int64()) for name in _SPANS]
+    return pa.schema([*short, *spans, attributes, ("annotations", pa.list_(COLUMNS))])
+
+
+SCHEMA = _schema()
 
 LIGHT_COLUMNS = [name for name in SCHEMA.names if name != "annotations"]
 """Everything but the masks: small enough to hold for a whole shard."""
@@ -59,21 +56,12 @@ def to_light_row(
     record: ImageRecord, *, image_span: Span | None, json_span: Span | None
 ) -> dict[str, Any]:
     """A record's LIGHT_COLUMNS. ValueError if an attribute is no JSON value."""
-    return {
-        "image_id": record.image_id,
-        "file_name": record.file_name,
-        "source": record.source,
-        "width": record.width,
-        "height": record.height,
-        "sha256": record.sha256,
-        "status": record.status.value,
-        "error": record.error,
-        "image_offset": None if image_span is None else image_span.offset,
-        "image_size": None if image_span is None else image_span.size,
-        "json_offset": None if json_span is None else json_span.offset,
-        "json_size": None if json_span is None else json_span.size,
-        "attributes": _attributes_text(record.attributes),
-    }
+    spans = [
+        value
+        for span in (image_span, json_span)
+        for value in ((None, None) if span is None else (span.offset, span.size))
+    ]
+    return to_columns(record) | dict(zip(_SPANS, spans, strict=True))
 
 
 def to_row(
@@ -85,28 +73,7 @@ def to_row(
 
 def from_row(row: Mapping[str, Any]) -> ImageRecord:
     """The record of a row of SCHEMA."""
-    return from_light_row(row, tuple(_mask_from_row(item) for item in row["annotations"]))
-
-
-def from_light_row(row: Mapping[str, Any], annotations: tuple[MaskRecord, ...]) -> ImageRecord:
-    """The record of a row's LIGHT_COLUMNS with its masks from elsewhere."""
-    return ImageRecord(
-        image_id=row["image_id"],
-        file_name=row["file_name"],
-        source=row["source"],
-        width=row["width"],
-        height=row["height"],
-        sha256=row["sha256"],
-        status=ImageStatus(row["status"]),
-        error=row["error"],
-        annotations=annotations,
-        attributes=_attributes(row["attributes"]),
-    )
-
-
-def attributes_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The attributes of a row's image."""
-    return _attributes(row["attributes"])
+    return from_columns(row, tuple(_mask_from_row(item) for item in row["annotations"]))
 
 
 def check(row: Mapping[str, Any]) -> None:
@@ -133,20 +100,12 @@ def _annotation_row(item: Mapping[str, Any]) -> Mapping[str, Any]:
     attributes = item.get("attributes")
     if attributes is None:
         return {**item, "iscrowd": item.get("iscrowd", False)}
-    text = _attributes_text(attributes)
+    text = attributes_text(attributes)
     return {**item, "iscrowd": item.get("iscrowd", False), "attributes": text}
 
 
 def _mask_from_row(row: Mapping[str, Any]) -> MaskRecord:
-    return from_json({**row, "attributes": _attributes(row["attributes"])})
-
-
-def _attributes_text(attributes: Mapping[str, Any]) -> str | None:
-    return canonical(dict(attributes)) if attributes else None
-
-
-def _attributes(text: str | None) -> Mapping[str, Any]:
-    return json.loads(text) if text is not None else {}
+    return from_json({**row, "attributes": attributes_of_text(row["attributes"])})
 
 
 def write_rows(path: Path, every: Iterable[Mapping[str, Any]]) -> None:

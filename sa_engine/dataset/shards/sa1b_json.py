@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from sa_engine.dataset import image_fields
 from sa_engine.dataset.mask_fields import from_json, to_json
 from sa_engine.dataset.records import ImageRecord, MaskRecord
 
@@ -10,12 +11,7 @@ from sa_engine.dataset.records import ImageRecord, MaskRecord
 def encode(record: ImageRecord) -> bytes:
     """The image's JSON file. ValueError if a number is not finite."""
     content = {
-        "image": {
-            "image_id": record.image_id,
-            "width": record.width,
-            "height": record.height,
-            "file_name": record.file_name,
-        },
+        "image": image_fields.to_json(record),
         "annotations": [
             to_json(mask, record.mask_id(position))
             for position, mask in enumerate(record.annotations)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sa_engine.dataset.folder.base import Folder
+from sa_engine.dataset.image_fields import attributes_of_text
 from sa_engine.dataset.images.reading import StoredImage
 from sa_engine.dataset.manifest import Manifest
 from sa_engine.dataset.records import ImageRecord, ImageStatus
@@ -187,7 +188,7 @@ class Remains:
                         height=head["height"],
                         sha256=row["sha256"] if row else self._source_digest(source, stored),
                         annotations=sa1b_json.decode_annotations(data),
-                        attributes=rows.attributes_of(row) if row else {},
+                        attributes=attributes_of_text(row["attributes"]) if row else {},
                     ),
                     stored,
                 )

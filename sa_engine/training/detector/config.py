@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from sa_engine.detection.config import DetectorConfig
 from sa_engine.training.data.photos import JitterConfig
-from sa_engine.training.sam.config import OptimConfig, Schedule
+from sa_engine.training.optim_config import OptimConfig, Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

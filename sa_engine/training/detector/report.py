@@ -9,8 +9,8 @@ class DetectorReport:
 
     step: steps done. score_loss, box_loss: the two parts of the loss. box_iou: mean IoU of the
     boxes at the places that answer for an object. objects: a picture. images_per_s: of all
-    processes, since the last report. horizon: steps that the run will have had at its end, as far
-    as can be told.
+    processes, since the last report. data_wait_share: of that time the main process waited for
+    samples. horizon: steps that the run will have had at its end, as far as can be told.
     """
 
     step: int
@@ -22,4 +22,5 @@ class DetectorReport:
     lr: float
     grad_norm: float
     images_per_s: float
+    data_wait_share: float = 0.0
     horizon: int = 0

@@ -31,7 +31,7 @@ from sa_engine.training.detector.config import DetectorTrainConfig
 from sa_engine.training.detector.memory import check_detector_memory
 from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.source import DetectorSample, DetectorSource
-from sa_engine.training.detector.trainer import DetectorTrainer
+from sa_engine.training.detector.task import DetectorTrainer
 from sa_engine.training.distributed import World
 from sa_engine.training.metrics import last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options

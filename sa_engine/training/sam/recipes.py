@@ -6,13 +6,8 @@ from dataclasses import dataclass, field, replace
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scenes import SceneConfig
-from sa_engine.training.sam.config import (
-    LossWeights,
-    OptimConfig,
-    RoundsConfig,
-    Schedule,
-    TrainConfig,
-)
+from sa_engine.training.optim_config import OptimConfig, Schedule
+from sa_engine.training.sam.config import LossWeights, RoundsConfig, TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

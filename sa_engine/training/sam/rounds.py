@@ -8,10 +8,11 @@ Nothing here waits for the device: no value is read, and no shape depends on one
 always has the next steps' work queued.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from sa_engine.model.mask_decoder import NUM_MASKS, ImageContext, MaskDecoder
 from sa_engine.model.prompt_encoder import PromptEncoder
 from sa_engine.model.prompts import BOX_FIRST, BOX_SECOND, FOREGROUND, PADDING, Prompts
 from sa_engine.model.sam import Sam
+from sa_engine.training.data.samples import Sample
 from sa_engine.training.sam.clicks import error_points, hashed_uniform
 from sa_engine.training.sam.config import LossWeights, RoundsConfig
 from sa_engine.training.sam.losses import mask_loss, true_iou
@@ -37,6 +39,24 @@ class Batch:
     boxes_BP4: Tensor
     box_first_BP: Tensor
     keys_B: Tensor
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Batch":
+        """Samples as one batch; pixels and targets as bytes still."""
+        return cls(
+            torch.from_numpy(np.stack([s.image_3SS for s in samples])),
+            torch.from_numpy(np.stack([s.targets_Phw for s in samples])),
+            torch.from_numpy(np.stack([s.points_P2 for s in samples])),
+            torch.from_numpy(np.stack([s.boxes_P4 for s in samples])),
+            torch.from_numpy(np.stack([s.box_first_P for s in samples])),
+            torch.tensor([s.key for s in samples], dtype=torch.int64),
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, pixels as floats and targets, floats in [0, 1]."""
+        moved = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
+        images, targets, *rest = moved
+        return Batch(images.float(), targets.float() / 255, *rest)
 
     def pin_memory(self) -> "Batch":
         """The batch in memory that a GPU reads directly; called by torch's data loader."""

@@ -28,12 +28,13 @@ from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.data.scenes import Rgb
 from sa_engine.training.data.sets import open_sets
 from sa_engine.training.distributed import World
-from sa_engine.training.metrics import StepReport, last_reports
+from sa_engine.training.metrics import last_reports
 from sa_engine.training.options import digest_of, digest_of_file, flat_options
 from sa_engine.training.sam.memory import check_memory
 from sa_engine.training.sam.recipes import Recipe
-from sa_engine.training.sam.trainer import RunPaths, Trainer
-from sa_engine.training.state import check_model_file, only_run
+from sa_engine.training.sam.report import StepReport
+from sa_engine.training.sam.task import SamTrainer
+from sa_engine.training.state import STATE_NAME, check_model_file, only_run
 
 SCENE_PHOTOS = 400
 """Photographs of the training sets that synthetic scenes cut their fills from."""
@@ -92,7 +93,7 @@ def train_sam(
     architecture, a batch that does not fit, a file that another run or program wrote; TrainingError
     if training cannot go on.
     """
-    check_model_file(request.out, RunPaths(folder=request.run_folder).state)
+    check_model_file(request.out, request.run_folder / STATE_NAME)
     with only_run(request.run_folder, is_main=request.world.is_main):
         return _train(request, report, on_step)
 
@@ -103,16 +104,15 @@ def _train(
     on_step: Callable[[int], None],
 ) -> ModelCard:
     config = request.recipe.train
-    paths = RunPaths(folder=request.run_folder)
     data = open_data(request)
     sam = load_start(request)
     check_memory(sam, config, device=request.device, processes=request.world.size)
     fingerprint = _fingerprint(request, data)
-    trainer = Trainer(
+    trainer = SamTrainer(
         sam,
         Mixture(data.sources, data.weights, seed=config.seed),
         config=config,
-        paths=paths,
+        folder=request.run_folder,
         world=request.world,
         device=request.device,
         data_workers=request.data_workers,

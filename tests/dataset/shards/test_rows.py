@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_engine.dataset import mask_fields
+from sa_engine.dataset import image_fields, mask_fields
 from sa_engine.dataset.records import ImageRecord, ImageStatus, MaskRecord, Stage
 from sa_engine.dataset.shards import rows, sa1b_json
 from sa_engine.dataset.shards.rows import Span
@@ -78,7 +78,7 @@ def test_round_trip(record: ImageRecord) -> None:
     ids = [item["id"] for item in found["annotations"]]
     assert ids == [record.mask_id(k) for k in range(len(record.annotations))]
     assert sa1b_json.decode_annotations(data) == record.annotations
-    assert rows.from_light_row(found, sa1b_json.decode_annotations(data)) == record
+    assert image_fields.from_columns(found, sa1b_json.decode_annotations(data)) == record
 
 
 def test_minus_zero_and_the_smallest_numbers_survive() -> None:

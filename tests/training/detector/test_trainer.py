@@ -26,7 +26,7 @@ from sa_engine.training.detector.config import DetectorOptimConfig, DetectorTrai
 from sa_engine.training.detector.memory import check_detector_memory
 from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.source import DetectorSample, DetectorSource
-from sa_engine.training.detector.trainer import DetectorTrainer
+from sa_engine.training.detector.task import DetectorTrainer
 from sa_engine.training.distributed import World
 from tests.support.scene_datasets import write_scenes
 from tests.support.small_sam import small_sam
@@ -103,8 +103,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, views: int):
     second = trainer(tmp_path / "parts", views=views)
     assert second.step == 3
     second.run()
-    for name, value in whole.detector.state_dict().items():
-        assert torch.equal(value, second.detector.state_dict()[name]), name
+    for name, value in whole.task.detector.state_dict().items():
+        assert torch.equal(value, second.task.detector.state_dict()[name]), name
     for name, value in whole.averaged_weights.items():
         assert torch.equal(value, second.averaged_weights[name]), name
 
@@ -141,7 +141,7 @@ def test_divergence_stops_with_the_last_good_state(tmp_path: Path):
     def spoil(of: DetectorTrainer) -> None:
         if of.step == 2:
             with torch.no_grad():
-                of.detector.scales.fill_(float("nan"))
+                of.task.detector.scales.fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="no longer a number at step 3"):
         run.run(on_checkpoint=spoil, checkpoint_seconds=0)
@@ -154,12 +154,12 @@ def test_the_encoder_stays_as_it_is_and_the_loss_falls(tmp_path: Path):
     run = trainer(tmp_path, steps=40, lr=3e-2)
     picture = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        before = encode(run._sam, picture).embedding.coarse_BCHW
+        before = encode(run.task.sam, picture).embedding.coarse_BCHW
     losses = []
     run.run(report=lambda made: losses.append(made.loss), report_every=1)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     with torch.no_grad():
-        assert torch.equal(encode(run._sam, picture).embedding.coarse_BCHW, before)
+        assert torch.equal(encode(run.task.sam, picture).embedding.coarse_BCHW, before)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 41))
 

@@ -10,7 +10,7 @@ from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.sam.recipes import scratch
-from sa_engine.training.sam.trainer import RunPaths, Trainer
+from sa_engine.training.sam.task import SamTrainer
 from tests.support.small_sam import small_sam
 
 torch.set_num_threads(1)
@@ -21,5 +21,5 @@ config = replace(
 )
 sam = small_sam(32, drop_path=0.2)
 mixture = Mixture([SceneSource(size=32, prompts=prompts)], [1], seed=0)
-run = Trainer(sam, mixture, config=config, paths=RunPaths(folder=Path(sys.argv[1])))
+run = SamTrainer(sam, mixture, config=config, folder=Path(sys.argv[1]))
 run.run(checkpoint_seconds=0)

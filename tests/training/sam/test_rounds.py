@@ -16,7 +16,6 @@ from sa_engine.training.data.scene_source import SceneSource
 from sa_engine.training.sam.config import LossWeights, RoundsConfig
 from sa_engine.training.sam.rounds import Batch, first_points, mask_only_schedule, run_rounds
 from sa_engine.training.sam.similarity import ClickSimilarity
-from sa_engine.training.sam.trainer import stack, to_device
 from tests.support.small_sam import small_sam
 
 WEIGHTS = LossWeights()
@@ -32,7 +31,7 @@ def sam() -> Sam:
 def batch() -> Batch:
     source = SceneSource(size=32, prompts=PromptConfig(masks_per_image=4))
     samples = [source.draw(np.random.default_rng(i), key=i) for i in range(2)]
-    return to_device(stack(samples), torch.device("cpu"))
+    return Batch.of(samples).to(torch.device("cpu"))
 
 
 def test_eleven_rounds_two_of_them_without_a_point():

@@ -16,9 +16,9 @@ from sa_engine.model.encoders.imagenet import PACKAGES
 from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.variants import build_sam
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.metrics import StepReport
 from sa_engine.training.sam.memory import bytes_of_one_image, check_memory
 from sa_engine.training.sam.recipes import RECIPES, Recipe, scratch
+from sa_engine.training.sam.report import StepReport
 from sa_engine.training.sam.session import TrainRequest, open_data, recipe_options, train_sam
 from sa_engine.training.state import only_run
 from tests.support.backbone_package import install_backbone

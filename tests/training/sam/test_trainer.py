@@ -19,10 +19,11 @@ from sa_engine.training.clock import RunClock
 from sa_engine.training.data.mixture import Mixture
 from sa_engine.training.data.samples import PromptConfig
 from sa_engine.training.data.scene_source import SceneSource
-from sa_engine.training.metrics import StepReport
-from sa_engine.training.sam.config import OptimConfig, Schedule, TrainConfig
+from sa_engine.training.optim_config import OptimConfig, Schedule
+from sa_engine.training.sam.config import TrainConfig
 from sa_engine.training.sam.recipes import scratch
-from sa_engine.training.sam.trainer import RunPaths, Trainer
+from sa_engine.training.sam.report import StepReport
+from sa_engine.training.sam.task import SamTrainer
 from tests.support.small_sam import small_sam
 
 HERE = Path(__file__).parent
@@ -38,11 +39,11 @@ def config(**changes: Any) -> TrainConfig:
     return replace(small, **changes)
 
 
-def trainer(folder: Path, options: TrainConfig) -> Trainer:
+def trainer(folder: Path, options: TrainConfig) -> SamTrainer:
     torch.manual_seed(0)
     sam = small_sam(SIZE, drop_path=options.drop_path)
     mixture = Mixture([SceneSource(size=SIZE, prompts=options.prompts)], [1], seed=options.seed)
-    return Trainer(sam, mixture, config=options, paths=RunPaths(folder=folder))
+    return SamTrainer(sam, mixture, config=options, folder=folder)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path):
@@ -52,7 +53,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path):
     class Stop(Exception):  # noqa: N818 - not an error
         pass
 
-    def stop_at_three(of: Trainer) -> None:
+    def stop_at_three(of: SamTrainer) -> None:
         if of.step == 3:
             raise Stop
 
@@ -62,8 +63,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path):
     second = trainer(tmp_path / "parts", config())
     assert second.step == 3
     second.run()
-    for name, value in whole.sam.state_dict().items():
-        assert torch.equal(value, second.sam.state_dict()[name]), name
+    for name, value in whole.task.sam.state_dict().items():
+        assert torch.equal(value, second.task.sam.state_dict()[name]), name
     for name, value in whole.averaged_weights.items():
         assert torch.equal(value, second.averaged_weights[name]), name
 
@@ -122,10 +123,10 @@ def test_gradient_accumulation_gives_the_loss_of_the_whole_batch(tmp_path: Path)
 def test_divergence_stops_with_the_last_good_state(tmp_path: Path):
     run = trainer(tmp_path, config())
 
-    def spoil(of: Trainer) -> None:
+    def spoil(of: SamTrainer) -> None:
         if of.step == 2:
             with torch.no_grad():
-                next(of.sam.mask_decoder.parameters()).fill_(float("nan"))
+                next(of.task.sam.mask_decoder.parameters()).fill_(float("nan"))
 
     with pytest.raises(TrainingError, match=r"no longer a number at step 3"):
         run.run(on_checkpoint=spoil, checkpoint_seconds=0)
@@ -144,14 +145,14 @@ def test_the_loss_falls(tmp_path: Path):
 
 def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path):
     begun = trainer(tmp_path / "begun", config())
-    before = {name: value.clone() for name, value in begun.sam.state_dict().items()}
+    before = {name: value.clone() for name, value in begun.task.sam.state_dict().items()}
     frozen = trainer(tmp_path / "frozen", config(freeze_encoder=True))
     frozen.run()
-    changed = {n for n, v in frozen.sam.state_dict().items() if not torch.equal(v, before[n])}
+    changed = {n for n, v in frozen.task.sam.state_dict().items() if not torch.equal(v, before[n])}
     assert {name.split(".")[0] for name in changed} == {"prompt_encoder", "mask_decoder"}
     for name, value in frozen.averaged_weights.items():
         assert name in changed or torch.equal(value, before[name]), name
-    assert frozen.sam.training and not frozen.sam.image_encoder.training
+    assert frozen.task.sam.training and not frozen.task.sam.image_encoder.training
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path):
@@ -159,7 +160,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path):
     sam = small_sam(SIZE)
     mixture = Mixture([SceneSource(size=SIZE, prompts=config().prompts)], [1], seed=0)
     with pytest.raises(UsageError, match="other options or data"):
-        Trainer(sam, mixture, config=config(), paths=RunPaths(folder=tmp_path), fingerprint="other")
+        SamTrainer(sam, mixture, config=config(), folder=tmp_path, fingerprint="other")
 
 
 def test_a_damaged_state_says_so(tmp_path: Path):
@@ -208,7 +209,7 @@ def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path, monkeypatch: pyt
     class Stop(Exception):  # noqa: N818 - not an error
         pass
 
-    def stop(of: Trainer) -> None:
+    def stop(of: SamTrainer) -> None:
         if of.step == 3:
             raise Stop
 
@@ -231,5 +232,5 @@ def test_processes_that_prepare_samples_change_nothing(tmp_path: Path):
     helped._workers = 2
     alone.run()
     helped.run()
-    for name, value in alone.sam.state_dict().items():
-        assert torch.equal(value, helped.sam.state_dict()[name]), name
+    for name, value in alone.task.sam.state_dict().items():
+        assert torch.equal(value, helped.task.sam.state_dict()[name]), name
