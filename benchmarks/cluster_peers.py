@@ -66,6 +66,10 @@ class Place:
         return self.folder / "log"
 
     @property
+    def said(self) -> Path:
+        return self.folder / "said"
+
+    @property
     def out(self) -> Path:
         return self.folder / "out"
 
@@ -266,6 +270,7 @@ def write_pictures(folder: Path, count: int) -> None:
 def start(way: str, place: Place) -> "subprocess.Popen[bytes]":
     """The command, in a session of its own."""
     words = [sys.executable, "-m", "benchmarks.cluster_peers", "--run", way]
+    said = place.said.open("ab")
     return subprocess.Popen(
         [*words, "--folder", str(place.folder)],
         cwd=HERE.parent,
@@ -276,8 +281,8 @@ def start(way: str, place: Place) -> "subprocess.Popen[bytes]":
             "PYTHONPATH": str(HERE.parent),
         },
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
     )
 
 
@@ -285,7 +290,7 @@ def wait_until_begun(place: Place, wanted: int, running: "subprocess.Popen[bytes
     """Until so many pictures are begun. RuntimeError if the command ends before."""
     while len(place.begun()) < wanted:
         if running.poll() is not None:
-            raise RuntimeError(f"the command ended too early: exit status {running.returncode}")
+            raise RuntimeError(f"the command ended too early:\n{place.said.read_text()[-2000:]}")
         time.sleep(0.02)
 
 

@@ -25,7 +25,7 @@ from sa_engine.cli.shared.options import (
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import Meter, RunBar
 from sa_engine.cli.shared.run_summary import report_run
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.errors import UsageError
 from sa_engine.evaluation.audit import PAPER
 from sa_engine.formats.work.settings import Mode, WorkSettings, read_settings

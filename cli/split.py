@@ -9,7 +9,7 @@ from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import PLACE
 from sa_engine.cli.shared.progress import Meter, count
 from sa_engine.dataset.combine import split
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.errors import UsageError
 
 

@@ -26,7 +26,7 @@ from sa_engine.annotate.routes import PageSettings
 from sa_engine.annotate.server import listen, make_app, serve
 from sa_engine.annotate.shown import ShownMasks
 from sa_engine.dataset.folder.base import open_folder
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.sources.frozen import FrozenInputs
 from sa_engine.dataset.sources.listing import list_sources

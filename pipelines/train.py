@@ -10,7 +10,7 @@ from sa_engine.model.card import ModelCard
 from sa_engine.model.checkpoint import read_card
 from sa_engine.model.device import choose_precision
 from sa_engine.model.weights import bundled_model
-from sa_engine.training.data.scenes import SCENES
+from sa_engine.training.data.scene_config import SCENES
 from sa_engine.training.distributed import training_place
 from sa_engine.training.sam.recipes import RECIPES, Recipe
 from sa_engine.training.sam.report import StepReport

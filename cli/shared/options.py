@@ -13,7 +13,7 @@ import click
 from sa_engine.cli.shared.command import CommandGroup, GroupedCommand, GroupedOption
 from sa_engine.cli.shared.console import console
 from sa_engine.cli.shared.places import DEVICE, PLACE, PRECISION, WEIGHTS
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.dataset.sources.walk import other_files
 from sa_engine.errors import UsageError
 from sa_engine.model.bundled import DEFAULT_MODEL, bundled_card

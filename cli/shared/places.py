@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from sa_engine.dataset.folder.local_copy import local_copy
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.errors import UsageError
 
 

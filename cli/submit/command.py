@@ -18,7 +18,7 @@ from sa_engine.cli.shared.options import (
 )
 from sa_engine.cli.shared.places import LOCAL_PATH, PLACE
 from sa_engine.cli.shared.progress import count
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.errors import UsageError
 from sa_engine.pipelines.executors.job import ClusterJob, useful_workers
 from sa_engine.pipelines.executors.kubernetes import KubernetesOptions, as_yaml, kubernetes_job

@@ -24,7 +24,7 @@ from sa_engine.cli.train.ranks import speaks
 from sa_engine.model.sizes import VARIANTS
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.data.scenes import SCENES
+from sa_engine.training.data.scene_config import SCENES
 from sa_engine.training.optim_config import OptimConfig
 from sa_engine.training.sam.config import PRECISIONS, LossWeights, RoundsConfig, TrainConfig
 from sa_engine.training.sam.recipes import RECIPES

@@ -29,7 +29,9 @@ from sa_engine.dataset.records import ImageStatus
 from sa_engine.masks import rle
 from sa_engine.pipelines.export import ExportRun, OutFormat, run_export
 from sa_engine.pipelines.stages.manual import ImportRun, run_import
-from sa_engine.training.data.scenes import Rgb, SceneConfig, render_scene
+from sa_engine.training.data.scene_config import SceneConfig
+from sa_engine.training.data.scene_fills import Rgb
+from sa_engine.training.data.scenes import render_scene
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[1] / "images"
 SHARES = {"heldout": 0.2, "unlabelled": 0.2, "stage2": 0.4}

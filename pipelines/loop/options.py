@@ -14,7 +14,7 @@ from sa_engine.pipelines.loop.tables import Table
 from sa_engine.pipelines.train import TrainOptions, build_recipe
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.data.scenes import SCENES
+from sa_engine.training.data.scene_config import SCENES
 from sa_engine.training.detector.config import (
     DetectorJitterConfig,
     DetectorLossConfig,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.dataset.manifest import is_dataset
 from sa_engine.errors import UsageError
 from sa_engine.formats.registry import Format

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sa_engine.dataset.folder import object_store
-from sa_engine.dataset.folder.object_store import Place
+from sa_engine.dataset.folder.place import Place
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.test_auto import photograph
 

@@ -12,7 +12,8 @@ from sa_engine.dataset.records import ImageRecord, MaskRecord, Stage
 from sa_engine.dataset.shards.writer import ShardWriter, clear_scratch, pending_shards
 from sa_engine.dataset.sources.source_list import Source
 from sa_engine.masks import rle
-from sa_engine.training.data.scenes import SceneConfig, render_scene
+from sa_engine.training.data.scene_config import SceneConfig
+from sa_engine.training.data.scenes import render_scene
 
 
 def write_scenes(

@@ -28,7 +28,7 @@ from sa_engine.dataset.folder.files import (
 )
 from sa_engine.dataset.folder.layout import SCRATCH, SharedScratch, refuse_foreign
 from sa_engine.dataset.folder.object_folder import ObjectFolder
-from sa_engine.dataset.folder.object_store import Place, is_url, last_part
+from sa_engine.dataset.folder.place import Place, is_url, last_part
 from sa_engine.errors import UsageError
 
 __all__ = [

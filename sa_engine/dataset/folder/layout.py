@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.card import CARD_NAME
-from sa_engine.dataset.folder.object_store import Place, last_part
+from sa_engine.dataset.folder.place import Place, last_part
 from sa_engine.errors import UsageError
 
 SCRATCH = ".work"

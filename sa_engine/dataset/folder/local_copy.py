@@ -7,7 +7,7 @@ from pathlib import Path
 from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.cache import cache_folder
 from sa_engine.dataset.folder.files import exclusive, explain_write
-from sa_engine.dataset.folder.object_store import Place, is_url, last_part
+from sa_engine.dataset.folder.place import Place, endpoints, is_url, last_part
 from sa_engine.errors import DatasetError, UsageError
 
 
@@ -26,7 +26,7 @@ def local_copy(path: str | os.PathLike[str]) -> Path:
         head = object_store.head(place) if place.key else None
         if head is None:
             raise UsageError(f"there is no file {place.url}: give the URL of the file itself")
-        version = "\n".join((place.url, *object_store.endpoints(place.scheme), head.version))
+        version = "\n".join((place.url, *endpoints(place.scheme), head.version))
         folder = cache_folder("files") / hashlib.sha256(version.encode()).hexdigest()[:24]
         copy = folder / last_part(place.key)
         with explain_write(copy):

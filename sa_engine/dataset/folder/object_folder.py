@@ -18,7 +18,7 @@ from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.cache import cache_folder
 from sa_engine.dataset.folder.files import exclusive, explain_write
 from sa_engine.dataset.folder.layout import SCRATCH, SharedScratch, refuse_foreign
-from sa_engine.dataset.folder.object_store import Place, last_part
+from sa_engine.dataset.folder.place import Place, last_part
 from sa_engine.dataset.shards.shared_claims import hold, own_token
 from sa_engine.errors import DatasetError, UsageError
 

@@ -13,111 +13,18 @@ import errno
 import functools
 import importlib.util
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sa_engine.errors import DatasetError, SaEngineError, UsageError
+from sa_engine.dataset.folder.place import EXTRAS, Place
+from sa_engine.dataset.folder.store_errors import NO_BUCKET, TAKEN, code_of, explain, no_bucket
+from sa_engine.errors import SaEngineError, UsageError
 
-EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}
-"""Schemes that are supported, each with the package that reaches its store (an extra of the same
-name as the scheme)."""
-
-_URL = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)$", re.DOTALL)
 _PAGE = 1000
 _PART = 16 << 20
 _CONNECT_TIMEOUT_S = 10
-
-_NO_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName"})
-_NO_OBJECT = frozenset({"404", "NoSuchKey"})
-_REFUSED = frozenset({"403", "401", "AccessDenied", "AllAccessDisabled", "Forbidden"})
-_TAKEN = frozenset({"409", "412", "PreconditionFailed", "ConditionalRequestConflict"})
-_BAD_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
-_OTHER_REGION = frozenset(
-    {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-)
-# Names of classes, for their packages are loaded only where they are used.
-_NO_CREDENTIALS = frozenset(
-    {
-        "CredentialRetrievalError",
-        "DefaultCredentialsError",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "ProfileNotFound",
-        "RefreshError",
-        "TokenRetrievalError",
-    }
-)
-_CREDENTIALS = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS",
-}
-# Whatever their own errors are called, they are of the way to the store.
-_CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "fsspec", "google", "requests"})
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-    "gs": ("STORAGE_EMULATOR_HOST",),
-}
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is spelled as a URL ("scheme://…")."""
-    return _URL.match(os.fspath(path)) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in a store: a bucket, and a key or the beginning of keys in it.
-
-    key: without a slash at either end; "" for the bucket itself.
-    """
-
-    scheme: str
-    bucket: str
-    key: str
-
-    @classmethod
-    def of(cls, url: str | os.PathLike[str]) -> "Place":
-        """The place that a URL names. UsageError if its store is not supported."""
-        text = os.fspath(url)
-        match = _URL.match(text)
-        scheme = match[1].lower() if match else ""
-        if match is None or scheme not in EXTRAS:
-            known = ", ".join(f"{each}://" for each in EXTRAS)
-            raise UsageError(
-                f"cannot use {text}: give a local path or a URL that begins with {known}"
-            )
-        bucket, _, key = match[2].partition("/")
-        if not bucket:
-            raise UsageError(f"{text} names no bucket: give {scheme}://bucket/folder")
-        return cls(scheme, bucket, key.strip("/"))
-
-    @property
-    def url(self) -> str:
-        """As a person would write it."""
-        return f"{self.scheme}://{self.bucket}" + (f"/{self.key}" if self.key else "")
-
-    @property
-    def path(self) -> str:
-        """Bucket and key."""
-        return f"{self.bucket}/{self.key}" if self.key else self.bucket
-
-    def join(self, name: str) -> "Place":
-        """The place of this name below."""
-        return Place(self.scheme, self.bucket, f"{self.key}/{name}" if self.key else name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +48,13 @@ class Page:
     folders: tuple[str, ...]
 
 
-def last_part(key: str) -> str:
-    """The name at the end of a key."""
-    return key.rstrip("/").rpartition("/")[2]
-
-
 def head(place: Place) -> Head | None:
     """What is known of an object; None if there is none."""
     with _explained(place) as store:
         try:
             info = store.info(place.path)
         except FileNotFoundError as error:
-            if _code(error) in _NO_BUCKET:
+            if code_of(error) in NO_BUCKET:
                 raise
             return None
     return None if info["type"] != "file" else _head_of(info)
@@ -171,7 +73,7 @@ def read(place: Place, start: int = 0, end: int | None = None) -> bytes:
         try:
             data: bytes = store.cat_file(place.path, start=start, end=stop)
         except OSError as error:
-            if _code(error) in ("InvalidRange", "416"):
+            if code_of(error) in ("InvalidRange", "416"):
                 return b""
             raise
     return data
@@ -193,9 +95,9 @@ def create(place: Place, data: bytes) -> bool:
         try:
             store.pipe_file(place.path, data, mode="create")
         except OSError as error:
-            if isinstance(error, FileExistsError) or _code(error) in _TAKEN:
+            if isinstance(error, FileExistsError) or code_of(error) in TAKEN:
                 return False
-            if _code(error) not in ("501", "NotImplemented"):
+            if code_of(error) not in ("501", "NotImplemented"):
                 raise
             if store.exists(place.path):
                 return False
@@ -251,7 +153,7 @@ def pages(place: Place, *, deep: bool, starting: str = "") -> Iterator[Page]:
             try:
                 page, token = listing(store, place.bucket, prefix, delimiter, token)
             except FileNotFoundError as error:
-                raise _no_bucket(place) from error
+                raise no_bucket(place) from error
         yield page
         if token is None:
             return
@@ -305,11 +207,6 @@ def _head_of(info: Mapping[str, Any]) -> Head:
     return Head(int(size), f"{version} {written.isoformat()}", max(0.0, age.total_seconds()))
 
 
-def endpoints(scheme: str) -> list[str]:
-    """What the environment says of where the store is; "" for what it does not say."""
-    return [os.environ.get(name, "") for name in _ENDPOINTS[scheme]]
-
-
 @functools.cache
 def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
@@ -342,60 +239,4 @@ def _explained(place: Place) -> Iterator[Any]:
     except SaEngineError:
         raise
     except Exception as error:
-        raise _explain(error, place) from error
-
-
-def _explain(error: Exception, place: Place) -> Exception:
-    code, kind, url = _code(error), type(error).__name__, place.url
-    text = " ".join(str(error).split()) or kind
-    if code in _NO_BUCKET:
-        return _no_bucket(place)
-    if code in _BAD_CREDENTIALS:
-        return UsageError(
-            f"the store refuses the credentials for {url} ({code}): "
-            f"{_CREDENTIALS[place.scheme]} to valid ones, and run the same command again"
-        )
-    if code in _OTHER_REGION:
-        return UsageError(
-            f"the bucket of {url} is in another region ({text}): set AWS_DEFAULT_REGION to it"
-        )
-    if kind in _NO_CREDENTIALS:
-        return UsageError(f"no credentials for {url} ({text}): {_CREDENTIALS[place.scheme]}")
-    if code in _NO_OBJECT or isinstance(error, FileNotFoundError):
-        return FileNotFoundError(errno.ENOENT, "there is no such object", url)
-    if code in _REFUSED or isinstance(error, PermissionError):
-        return PermissionError(errno.EACCES, "the credentials give no permission", url)
-    from_client = type(error).__module__.partition(".")[0] in _CLIENTS and code is None
-    if from_client or isinstance(error, TimeoutError | ConnectionError):
-        return _unreachable(text, place)
-    if code is not None and (code.startswith("5") or code in ("InternalError", "SlowDown")):
-        return _unreachable(f"{code}: {text}", place)
-    if isinstance(error, OSError):
-        return OSError(error.errno or errno.EIO, text, url)
-    return error
-
-
-def _no_bucket(place: Place) -> UsageError:
-    return UsageError(
-        f"there is no bucket {place.bucket!r} for {place.url}: create it, or correct the URL"
-    )
-
-
-def _unreachable(text: str, place: Place) -> DatasetError:
-    return DatasetError(
-        f"cannot reach the store of {place.url}: {text}: check the network and "
-        f"{_ENDPOINTS[place.scheme][0]}, and run the same command again; it continues"
-    )
-
-
-def _code(error: BaseException | None) -> str | None:
-    """The store's own word for what went wrong; None if it did not come to an answer."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, Mapping) and "Error" in response:
-            return str(response["Error"].get("Code", ""))
-        code = getattr(error, "code", None)
-        if isinstance(code, int | str):
-            return str(code)
-        error = error.__cause__
-    return None
+        raise explain(error, place) from error

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from sa_engine.dataset.folder.base import read_range, read_regular
-from sa_engine.dataset.folder.object_store import is_url
+from sa_engine.dataset.folder.place import is_url
 from sa_engine.dataset.images.decoding import check_beginning
 from sa_engine.dataset.sources.collector import Collector
 from sa_engine.dataset.sources.remote import list_objects, read_object_source

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.object_folder import open_object
-from sa_engine.dataset.folder.object_store import Place, last_part
+from sa_engine.dataset.folder.place import Place, last_part
 from sa_engine.dataset.sources.collector import Collector
 from sa_engine.dataset.sources.source_list import Source, SourceList
 from sa_engine.dataset.sources.tars import (

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sa_engine.dataset.folder.object_store import EXTRAS
+from sa_engine.dataset.folder.place import EXTRAS
 from sa_engine.dataset.sources.arrays import bytes_array, int_array, optional_int_array
 
 _SCHEMES = tuple(f"{scheme}://".encode() for scheme in EXTRAS)

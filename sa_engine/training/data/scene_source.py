@@ -7,7 +7,9 @@ import numpy as np
 
 from sa_engine.errors import UsageError
 from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
-from sa_engine.training.data.scenes import Rgb, SceneConfig, render_scene
+from sa_engine.training.data.scene_config import SceneConfig
+from sa_engine.training.data.scene_fills import Rgb
+from sa_engine.training.data.scenes import render_scene
 
 _MOST_SCENES = 100
 

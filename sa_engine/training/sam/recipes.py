@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from sa_engine.training.data.photos import JitterConfig
 from sa_engine.training.data.samples import PromptConfig
-from sa_engine.training.data.scenes import SceneConfig
+from sa_engine.training.data.scene_config import SceneConfig
 from sa_engine.training.optim_config import OptimConfig, Schedule
 from sa_engine.training.sam.config import LossWeights, RoundsConfig, TrainConfig
 

@@ -24,8 +24,8 @@ from sa_engine.model.variants import build_sam
 from sa_engine.training.data.mixture import Mixture, SampleSource
 from sa_engine.training.data.photos import PhotoSource, usable_records
 from sa_engine.training.data.samples import Sample
+from sa_engine.training.data.scene_fills import Rgb
 from sa_engine.training.data.scene_source import SceneSource
-from sa_engine.training.data.scenes import Rgb
 from sa_engine.training.data.sets import open_sets
 from sa_engine.training.distributed import World
 from sa_engine.training.metrics import last_reports

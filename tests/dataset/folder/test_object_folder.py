@@ -11,7 +11,7 @@ import pytest
 from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.base import LocalFolder, ObjectFolder, open_folder
 from sa_engine.dataset.folder.layout import SharedScratch
-from sa_engine.dataset.folder.object_store import Place
+from sa_engine.dataset.folder.place import EXTRAS, Place
 from sa_engine.dataset.manifest import Manifest, is_dataset, open_output
 from sa_engine.dataset.reader import Dataset
 from sa_engine.dataset.records import Stage
@@ -353,7 +353,7 @@ def test_a_store_that_may_be_read_and_not_written(
 
 
 def test_a_store_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(object_store.EXTRAS, "gs", "no_such_package")
+    monkeypatch.setitem(EXTRAS, "gs", "no_such_package")
     with pytest.raises(UsageError, match=r"pip install 'sa-engine\[gs\]'"):
         open_folder("gs://bucket/x").names()
 

@@ -9,7 +9,7 @@ import pytest
 from sa_engine.dataset.folder import object_store
 from sa_engine.dataset.folder.base import short_names
 from sa_engine.dataset.folder.local_copy import local_copy
-from sa_engine.dataset.folder.object_store import Place
+from sa_engine.dataset.folder.place import Place
 from sa_engine.dataset.sources.listing import Source, list_sources, read_source_bytes
 from sa_engine.errors import DatasetError, ImageError, UsageError
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sa_engine.training.data.scenes import SceneConfig, render_scene
+from sa_engine.training.data.scene_config import SceneConfig
+from sa_engine.training.data.scenes import render_scene
 
 CONFIG = SceneConfig(size=64)
 

@@ -25,7 +25,7 @@ from sa_engine.masks.boxes import iou_matrix, xywh_to_xyxy
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.sam import Sam
 from sa_engine.model.weights import bundled_model
-from sa_engine.training.data.scenes import SCENES
+from sa_engine.training.data.scene_config import SCENES
 from sa_engine.training.detector.config import DetectorOptimConfig, DetectorTrainConfig
 from sa_engine.training.detector.report import DetectorReport
 from sa_engine.training.detector.session import (

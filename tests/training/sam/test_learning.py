@@ -13,7 +13,7 @@ from sa_engine.evaluation.segmenters import Segmenter
 from sa_engine.model.checkpoint import load_checkpoint, read_card
 from sa_engine.model.predictor import Predictor
 from sa_engine.model.weights import bundled_model
-from sa_engine.training.data.scenes import SceneConfig
+from sa_engine.training.data.scene_config import SceneConfig
 from sa_engine.training.sam.config import RoundsConfig
 from sa_engine.training.sam.recipes import scratch
 from sa_engine.training.sam.session import TrainRequest, train_sam
