@@ -1,7 +1,7 @@
 # make demo    a first run on the example photographs, from nothing
 # make test    lint, types and every test, from nothing
 # make coverage  which lines the tests reach: a table, and htmlcov/index.html
-# make docs    docs/cli.md anew, from the commands' own help
+# make docs    docs/cli.md and docs/python.md again, from the commands' help and the docstrings
 # make release   wheel and source archive in dist/, checked and tried in an empty environment
 # make help    the rest
 
@@ -54,6 +54,7 @@ coverage: $(VENV)/.tests
 
 docs: $(VENV)/.engine
 	$(BIN)/python docs/command_reference.py
+	$(BIN)/python docs/python_reference.py
 
 release: $(VENV)/.engine
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) build twine

@@ -14,7 +14,7 @@ What happens to each of them:
     all        everything is killed then, and the same command is run again
 
 Counted are pictures that the generator began (a line in a log each), and those in the output that
-a reader finds afterwards: missing, and there twice. Needs `pip install 'ray[data]' datatrove`.
+a reader finds afterwards: missing, and there twice. Needs `pip install 'ray[data]' datatrove orjson`.
 Written beside this script: results/cluster_peers.json and cluster_peers.md.
 """
 
@@ -241,6 +241,8 @@ def attempt(way: str, event: str, count: int, model: Path) -> dict[str, Any]:
             ended, status = False, -1
         seconds = time.monotonic() - began
         end(running)
+        if event == "nothing" and status:
+            raise RuntimeError(f"undisturbed, {way} fails:\n{place.said.read_text()[-2000:]}")
         begun = [picture for _, picture in place.begun()]
         there = Counter(FOUND[way](place.out) if place.out.exists() else [])
         row = {

@@ -103,9 +103,12 @@ def test_the_architecture_names_what_is_there(path: str, name: str) -> None:
     assert set(name.split(".")) <= {*defined, ""}, f"{path} has no {name}"
 
 
-def test_the_command_reference_is_of_these_commands(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "page"), [("command_reference.py", "cli.md"), ("python_reference.py", "python.md")]
+)
+def test_a_reference_is_of_this_version(tmp_path: Path, script: str, page: str) -> None:
     # A process of its own: click remembers how a command was asked for help before.
-    script, made = ROOT / "docs" / "command_reference.py", tmp_path / "cli.md"
-    subprocess.run([sys.executable, script, made], cwd=ROOT, check=True)
-    kept = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    assert kept.split() == made.read_text("utf-8").split(), "make docs writes docs/cli.md again"
+    made = tmp_path / page
+    subprocess.run([sys.executable, ROOT / "docs" / script, made], cwd=ROOT, check=True)
+    kept = (ROOT / "docs" / page).read_text("utf-8")
+    assert kept.split() == made.read_text("utf-8").split(), f"make docs writes docs/{page} again"
