@@ -14,7 +14,8 @@ What happens to each of them:
     all        everything is killed then, and the same command is run again
 
 Counted are pictures that the generator began (a line in a log each), and those in the output that
-a reader finds afterwards: missing, and there twice. Needs `pip install 'ray[data]' datatrove orjson`.
+a reader finds afterwards: missing, and there twice. Needs `pip install 'ray[data]' datatrove
+orjson`.
 Written beside this script: results/cluster_peers.json and cluster_peers.md.
 """
 

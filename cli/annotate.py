@@ -93,7 +93,7 @@ _SERVING = (
     "--follow-model",
     group="Model",
     type=LOCAL_PATH,
-    help="A weights file that is loaded anew whenever it changes; an image keeps its model.",
+    help="A weights file that is loaded again whenever it changes; an image keeps its model.",
 )
 @option(
     "--threads",

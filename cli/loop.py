@@ -53,7 +53,7 @@ def command(
     held-out masks: only a better one is promoted and makes the next round's masks. OUT gets a
     folder for each round, a registry of which model made which masks and which masks trained which
     model, and a page with curves, index.html. The same command again goes on where the last one
-    stopped; after a change of CONFIG it makes anew what depends on the change.
+    stopped; after a change of CONFIG it makes again what depends on the change.
 
     Exit status: 0 all rounds done; 1 engine error; 2 usage; 4 waiting for people to correct
     proposals; 130 interrupted.

@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Put the images and masks of DATASETS into one new dataset.
 
-    Ids are given anew. An image that several datasets have, by its content, comes once with the
+    Ids are assigned again. An image that several datasets have, by its content, comes once with the
     masks of all; the very same mask comes once. One dataset alone, which grew by a few images at a
     time, comes in full shards. The same command again continues an interrupted merge.
     """

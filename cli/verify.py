@@ -39,8 +39,8 @@ _SHOWN = 100
 @click.option(
     "--repair",
     is_flag=True,
-    help="Make damaged shards anew, and no others: from what is left of them, else from the source "
-    "images and the model that made their masks.",
+    help="Make damaged shards again, and no others: from what is left of them, else from the "
+    "source images and the model that made their masks.",
 )
 @click.option(
     "--checkpoint",

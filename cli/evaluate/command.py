@@ -264,7 +264,7 @@ def thresholds(**options: Any) -> None:
     """Find the thresholds of predicted IoU and stability that suit a model.
 
     Makes all masks of the grid once, then tries every pair of thresholds on them; recommends the
-    best F-score (beta 0.5) of "is a known object" and "known objects found". Best on pictures whose
+    best F-score (beta 0.5) of "is a known object" and "known objects found". Best on images whose
     known masks leave nothing out, and that are not those of the evaluation.
     """
     from sa_engine.cli.evaluate.thresholds import find_thresholds

@@ -195,7 +195,7 @@ working_options = all_of(
         "--repair",
         group="Run",
         is_flag=True,
-        help="First check the bytes of complete shards, and make damaged ones anew.",
+        help="First check the bytes of complete shards, and make damaged ones again.",
     ),
 )
 

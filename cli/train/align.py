@@ -66,7 +66,7 @@ def align(
 ) -> None:
     """Fit a new image encoder to the embedding of a model that works.
 
-    It needs photographs and no masks, and minutes. `sa-engine train sam --init` goes on from there:
+    It needs images and no masks, and minutes. `sa-engine train sam --init` goes on from there:
     a decoder that meets an encoder it does not know would forget what masks are.
     """
     from sa_engine.model.device import choose_device, choose_precision

@@ -101,7 +101,7 @@ def command() -> None:
 @click.option(
     "--norms-per-process",
     is_flag=True,
-    help="Batch statistics from each process's own pictures: faster on CPUs, but no longer the "
+    help="Batch statistics from each process's own images: faster on CPUs, but no longer the "
     "same result for another number of processes.",
 )
 @click.option(
@@ -132,7 +132,7 @@ def sam(
 ) -> None:
     """Train the promptable model on datasets and write its weights with their card.
 
-    The same command again goes on with a run that was stopped.
+    The same command again continues a run that was stopped.
 
     \b
     sa-engine train sam --data out/manual --out out/model.safetensors

@@ -84,7 +84,7 @@ def detector(data: tuple[Path | str, ...], weight: tuple[str, ...], **options: A
     """Train the box detector of stage 2 and write it with its card.
 
     It finds objects of one category, "object", on a model's frozen image encoder, and works with
-    models of that very encoder alone. The same command again goes on with a run that was stopped.
+    models of that very encoder alone. The same command again continues a run that was stopped.
     """
     from sa_engine.pipelines.train_detector import DetectorOptions, build_config, retrain_detector
 

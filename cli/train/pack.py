@@ -34,7 +34,7 @@ from sa_engine.training.data.sets import open_sets
 def pack(data: tuple[Path | str, ...], out: Path, weight: tuple[str, ...], **options: int) -> int:
     """Write DATA, datasets or other packs, as one file that `train` takes as it takes them.
 
-    Images are encoded anew as WebP; the file is a tenth of the datasets or less, and a training
+    Images are encoded again as WebP; the file is a tenth of the datasets or less, and a training
     that reads it has everything in memory from the first step on.
     """
     values = take(options, option_names(PackConfig))

@@ -1,4 +1,4 @@
-"""One piece of work at a time, done in order while its caller goes on with the next."""
+"""One piece of work at a time, done in order while its caller continues the next."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

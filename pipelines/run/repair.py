@@ -1,4 +1,4 @@
-"""Damaged shards made anew, and only those: from what is left of them, else by their stage.
+"""Damaged shards made again, and only those: from what is left of them, else by their stage.
 
 What is left is tried first, since it needs neither a model nor annotations and its result can be
 proven: the stats vouch for every byte. What cannot be had that way is made again by the stage, from
@@ -83,7 +83,7 @@ def repair_shards(
     stop: Callable[[], bool],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Repair]:
-    """Make damaged shards anew, in order, whatever becomes of the others.
+    """Make damaged shards again, in order, whatever becomes of the others.
 
     damaged: shards that are known to be damaged, see `damaged_shards`.
     annotator: gives the stage, once it is needed; SaEngineError if it cannot be had.

@@ -55,7 +55,7 @@ class ShardWork:
     _reporting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def make(self, lease: Lease, *, retry_failed: bool = False) -> None:
-        """Make a shard, or go on with one that was begun.
+        """Make a shard, or continue one that was begun.
 
         An image is written while the next is made, and those after it are read.
 

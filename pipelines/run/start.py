@@ -113,7 +113,7 @@ def _asked_after(seconds: float | None, stop: StopRequest) -> Iterator[None]:
 def _repair(
     folder: Folder, annotator: Annotator, reading: Reading, workers: Workers, stop: StopRequest
 ) -> int:
-    """Make the damaged shards of the part anew, if that is asked for; how many there were."""
+    """Make the damaged shards of the part again, if that is asked for; how many there were."""
     if not workers.repair:
         return 0
     manifest = read_manifest(folder)

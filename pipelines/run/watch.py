@@ -43,7 +43,7 @@ class RunSummary:
         again among them.
     num_retried: images that had failed before and were tried again in this run.
     num_still_failing: of these, how many failed again.
-    num_repaired: damaged shards that were made anew before the run.
+    num_repaired: damaged shards that were made again before the run.
     num_left: shards of other parts that are not complete.
     """
 

@@ -14,7 +14,7 @@ class Workers:
     part: which of the shards are theirs.
     max_failures: failed images after which the run stops as plainly wrong; None for no limit.
     retry_failed: try the images again that had failed before the run began.
-    repair: first check the bytes of the shards that are complete, and make damaged ones anew.
+    repair: first check the bytes of the shards that are complete, and make damaged ones again.
     wait: for shards that others have in hand, in case they are lost; else end once all are taken.
     image_seconds: after so long without a word from a worker that has a shard in hand, it is
         stopped, and another goes on; an image that this befalls twice is passed over. > 0; None for

@@ -59,7 +59,8 @@ class Decided:
     """What became of one image's proposals.
 
     masks: those that came back, in their order.
-    kept, deleted: ids of proposals. edited: (id, IoU with the proposal). added: masks drawn anew.
+    kept, deleted: ids of proposals. edited: (id, IoU with the proposal).
+    added: masks that were no proposals.
     seconds: that the image took, where the tool says it.
     """
 

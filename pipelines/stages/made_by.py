@@ -39,7 +39,7 @@ def checked_model(model: ModelRef, checkpoint: Path | None) -> Path:
 def precision_of_run(asked: str, device: torch.device, out: Path | str) -> str:
     """The arithmetic of a run: what is asked for; for "auto" that of the dataset that is there.
 
-    So nodes of a cluster that have different hardware go on with one dataset.
+    So nodes of a cluster that have different hardware continue one dataset.
 
     asked: "auto", "fp32", "bf16" or "fp16". out: the dataset's folder, new or to be continued.
 

@@ -56,7 +56,7 @@ def verify(
 
 
 def damaged_shards(problems: Iterable[Problem]) -> list[int]:
-    """The shards that must be made anew, in order."""
+    """The shards that must be made again, in order."""
     return sorted({each.shard_index for each in problems if each.shard_index is not None})
 
 

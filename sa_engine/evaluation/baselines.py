@@ -63,10 +63,10 @@ class RegionGrowing:
 class GrabCut:
     """OpenCV's GrabCut (Rother et al., 2004), seeded with discs around the clicks.
 
-    Without a background click the picture's rim is probable background; a box makes everything
+    Without a background click the image's rim is probable background; a box makes everything
     outside it background.
 
-    iterations: of the graph cut. max_side: pictures are shrunk to this long side, pixels.
+    iterations: of the graph cut. max_side: images are shrunk to this long side, pixels.
     """
 
     name = "grabCut"

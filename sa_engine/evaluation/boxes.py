@@ -26,14 +26,14 @@ COUNTS = (10, 100, 1000)
 """Boxes of an image that count."""
 
 FindBoxes = Callable[[NDArray[np.uint8]], tuple[NDArray[Any], NDArray[Any]]]
-"""An RGB picture to its boxes (N, 4), xyxy in its pixels, and their scores (N,)."""
+"""An RGB image to its boxes (N, 4), xyxy in its pixels, and their scores (N,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureBoxes:
-    """What one method found in one picture, and what is known of it.
+    """What one method found in one image, and what is known of it.
 
-    known: the picture's masks with pixels, crowds among them; mask_ids: theirs.
+    known: the image's masks with pixels, crowds among them; mask_ids: theirs.
     boxes_xyxy_N4, scores_N: what was found, best first, at most 1000.
     """
 
@@ -51,7 +51,7 @@ class PictureBoxes:
 class FoundObject:
     """One known object, and how well the best of a method's first boxes fits it.
 
-    boxes: found in its picture. iou_10, iou_100, iou_1000: with so many boxes, matched one to one.
+    boxes: found in its image. iou_10, iou_100, iou_1000: with so many boxes, matched one to one.
     """
 
     dataset: str
@@ -69,7 +69,7 @@ class FoundObject:
 class BoxScores:
     """A method's figures for a size class of a set; nan where it has no objects.
 
-    boxes: found in a picture, mean. ar_10, ar_100, ar_1000: average recall. ap_50: average
+    boxes: found in an image, mean. ar_10, ar_100, ar_1000: average recall. ap_50: average
     precision at IoU 0.5.
     """
 
@@ -91,7 +91,7 @@ def evaluate_boxes(
     methods: Mapping[str, FindBoxes],
     max_images: int | None = None,
 ) -> Iterator[list[PictureBoxes]]:
-    """Let every method find boxes in every picture; yields one picture at a time.
+    """Let every method find boxes in every image; yields one image at a time.
 
     Raises UsageError if the set has no mask to find.
     """
@@ -130,7 +130,7 @@ def box_scores(pictures: Sequence[PictureBoxes]) -> list[BoxScores]:
 
 
 def found_objects(picture: PictureBoxes) -> list[FoundObject]:
-    """Each known object of a picture and its best box, crowds left out."""
+    """Each known object of an image and its best box, crowds left out."""
     chosen = [k for k, mask in enumerate(picture.known) if not mask.iscrowd]
     known_xywh = np.array([picture.known[k].bbox_xywh for k in chosen]).reshape(-1, 4)
     ious = box_algebra.iou_matrix(picture.boxes_xyxy_N4, box_algebra.xywh_to_xyxy(known_xywh))

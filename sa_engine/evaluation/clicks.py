@@ -63,7 +63,7 @@ def next_click(predicted: Mask, target: Mask, *, ignored: Mask | None = None) ->
 
 
 def innermost(mask: Mask) -> tuple[int, int, float]:
-    """The pixel furthest from the mask's edge, (x, y, distance); the picture's rim is an edge."""
+    """The pixel furthest from the mask's edge, (x, y, distance); the image's rim is an edge."""
     x0, y0, width, height = cv2.boundingRect(mask.view(np.uint8))
     window = np.pad(mask[y0 : y0 + height, x0 : x0 + width], 1)
     depth = cv2.distanceTransform(window.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -1,7 +1,7 @@
 """Groups of images or masks, from a table that the user gives: countries, incomes, attributes.
 
 Source: "Segment Anything", section 6: images by country, region and income group; people by
-perceived presentation. Nothing here is ever guessed from a picture.
+perceived presentation. Nothing here is ever guessed from an image.
 """
 
 from collections.abc import Mapping

@@ -25,8 +25,8 @@ class PointsConfig:
     counts: numbers of clicks after which masks are scored, rising, from 1.
     first_point: how the first click is chosen.
     boxes: score a box prompt, too.
-    max_images: pictures of a set, evenly spaced; None for all.
-    max_masks: masks of a picture, drawn at random; None for all.
+    max_images: images of a set, evenly spaced; None for all.
+    max_masks: masks of an image, drawn at random; None for all.
     seed: of every random choice.
     """
 
@@ -81,7 +81,7 @@ class Target:
 def evaluate_points(
     dataset: Dataset, name: str, *, segmenters: Sequence[Segmenter], config: PointsConfig
 ) -> Iterator[list[Score]]:
-    """Play the protocol on every chosen mask; yields the scores of one picture at a time.
+    """Play the protocol on every chosen mask; yields the scores of one image at a time.
 
     Every segmenter gets the same first click; later clicks correct its own mistakes.
     Raises UsageError if the set has no mask to score.
@@ -99,7 +99,7 @@ def evaluate_points(
 
 
 def chosen_images(dataset: Dataset, name: str, max_images: int | None) -> list[ImageRecord]:
-    """Pictures with masks to score, evenly spaced over the set if only some are wanted.
+    """Images with masks to score, evenly spaced over the set if only some are wanted.
 
     Raises UsageError if there are none.
     """
@@ -116,7 +116,7 @@ def chosen_images(dataset: Dataset, name: str, max_images: int | None) -> list[I
 
 
 def chosen_targets(record: ImageRecord, *, max_masks: int | None, seed: int) -> Iterator[Target]:
-    """The masks of a picture that are scored; crowds never are."""
+    """The masks of an image that are scored; crowds never are."""
     positions = [i for i, m in enumerate(record.annotations) if not m.iscrowd and m.area]
     if max_masks is not None and len(positions) > max_masks:
         rng = np.random.default_rng([seed, record.image_id])

@@ -28,14 +28,14 @@ AREAS = {
 """COCO's size classes, pixels."""
 
 Generate = Callable[[NDArray[np.uint8]], Sequence[MaskRecord]]
-"""An RGB picture to its masks."""
+"""An RGB image to its masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObjects:
     """One known object, and how well the best of the first masks covers it.
 
-    proposals: masks made in its picture. iou_100, iou_1000: with the first 100 and 1000 masks,
+    proposals: masks made in its image. iou_100, iou_1000: with the first 100 and 1000 masks,
         matched one to one.
     frequency: of its category, by LVIS's letters r, c and f; "" if it is not known.
     """
@@ -79,7 +79,7 @@ def evaluate_proposals(
     max_images: int | None = None,
     frequencies: Mapping[int, str] | None = None,
 ) -> Iterator[list[FoundObjects]]:
-    """Make all masks of each picture and match them with the known ones; yields by picture.
+    """Make all masks of each image and match them with the known ones; yields by image.
 
     frequencies: of categories, by the source's numbers.
     """

@@ -1,4 +1,4 @@
-"""Who is evaluated: anything that turns clicks on a picture into masks."""
+"""Who is evaluated: anything that turns clicks on an image into masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ BoxXyxy = tuple[float, float, float, float]
 class Answer:
     """Candidate masks of one prompt.
 
-    masks_MHW: bool, at the picture's size. scores_M: the segmenter's own estimate of each mask's
+    masks_MHW: bool, at the image's size. scores_M: the segmenter's own estimate of each mask's
     IoU, or of their order. chosen: which mask it would give.
     """
 
@@ -37,7 +37,7 @@ class Segmenter(Protocol):
         """Whether a box can be a prompt."""
 
     def set_image(self, rgb_HW3: NDArray[np.uint8]) -> None:
-        """Look at a picture; the answers that follow are about it."""
+        """Look at an image; the answers that follow are about it."""
 
     def start_object(self) -> None:
         """Forget the clicks of the object before."""

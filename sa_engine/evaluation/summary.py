@@ -71,9 +71,9 @@ def summarise(scores: Sequence[Score], *, seed: int = 0) -> list[SummaryRow]:
 def _interval(
     groups: Sequence[Sequence[Score]], value: Callable[[Score], float], seed: int
 ) -> Interval:
-    """The mean of the groups' means; pictures, not masks, are drawn again within each group.
+    """The mean of the groups' means; images, not masks, are drawn again within each group.
 
-    Masks of one picture are alike, so drawing masks would give intervals that are too narrow.
+    Masks of one image are alike, so drawing masks would give intervals that are too narrow.
     """
     rng = np.random.default_rng(seed)
     means = np.zeros(RESAMPLES)

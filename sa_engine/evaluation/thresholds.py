@@ -3,8 +3,8 @@
 Every mask of the grid is made once without filters, then the filters are played through: what each
 pair of thresholds keeps, how much of it is a known object, how many known objects it has. The pair
 with the best F-score of beta 0.5 is recommended, of the pairs where every other mask is right if
-there are any: a wrong mask harms a dataset more than one that is missing. Pictures whose known
-masks are all there is to find (partitions, as BSDS500's) say more than pictures where only some
+there are any: a wrong mask harms a dataset more than one that is missing. Images whose known
+masks are all there is to find (partitions, as BSDS500's) say more than images where only some
 things are outlined.
 """
 
@@ -24,12 +24,12 @@ PRED_IOU_GRID = tuple(round(0.02 * i, 2) for i in range(10, 48))
 STABILITY_GRID = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 Generate = Callable[[NDArray[np.uint8]], Sequence[MaskRecord]]
-"""An RGB picture to its masks, unfiltered."""
+"""An RGB image to its masks, unfiltered."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedImage:
-    """All masks of one picture's grid against its known masks.
+    """All masks of one image's grid against its known masks.
 
     boxes_P4: xyxy, pixels. ious_PG: of each mask with each known one.
     """
@@ -59,7 +59,7 @@ class Operating:
 def judge(
     dataset: Dataset, name: str, *, generate: Generate, max_images: int | None = None
 ) -> Iterator[JudgedImage]:
-    """Make all masks of each picture and hold them against the known ones; yields by picture."""
+    """Make all masks of each image and hold them against the known ones; yields by image."""
     for record in chosen_images(dataset, name, max_images):
         made = generate(dataset.read_rgb(record))
         known = [m.segmentation for m in record.annotations if not m.iscrowd and m.area]

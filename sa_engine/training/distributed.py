@@ -101,7 +101,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation with the statistics of all processes' pictures.
+    """Batch normalisation with the statistics of all processes' images.
 
     For gloo, which torch's own SyncBatchNorm does not know; equal counts in every process.
     """

@@ -75,7 +75,7 @@ class Task(Protocol[S, B, R_co]):
 
 
 def micro_batch(batch_images: int, processes: int, most: int | None = None) -> int:
-    """Pictures that one process takes through the model at once.
+    """Images that one process takes through the model at once.
 
     most: the largest such part; None for all of a process's.
     Raises UsageError if the batch does not divide over processes, or a process's part into parts.
@@ -125,7 +125,7 @@ class Trainer(Generic[S, B, R]):
     mixture: the samples, by position.
     optimizer: over the task's parameters.
     folder: keeps the state and the metrics.
-    micro: pictures that one process takes through the model at once, as `micro_batch` gives it.
+    micro: images that one process takes through the model at once, as `micro_batch` gives it.
     data_workers: processes that prepare samples.
     fingerprint: a digest of all that a resumed run must share.
     Raises UsageError if the state in `folder` is another run's, TrainingError if it is damaged.

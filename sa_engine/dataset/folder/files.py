@@ -87,7 +87,7 @@ def explain_write(
 ) -> Iterator[None]:
     """Turn a failure to write into an error that says what to do.
 
-    kind: DatasetError for what goes on where it stopped, OutputError for what is made anew.
+    kind: DatasetError for what goes on where it stopped, OutputError for what is made again.
     """
     try:
         yield

@@ -31,7 +31,7 @@ _CONNECT_TIMEOUT_S = 10
 class Head:
     """An object without its content.
 
-    version: changes whenever the object is written anew.
+    version: changes whenever the object is written again.
     age_s: seconds since it was written, by this machine's clock.
     """
 

@@ -44,7 +44,7 @@ class Problem:
         built as they should be), "count" (numbers disagree), "record" (an image's or mask's values
         break a rule).
     message: what was found and what was expected.
-    shard_index: the shard to make anew, if it is one shard's.
+    shard_index: the shard to make again, if it is one shard's.
     image_id: the image, if it is one image's.
     """
 

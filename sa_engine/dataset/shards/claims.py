@@ -143,7 +143,7 @@ class Lease:
         )
 
     def _is_there(self) -> bool:
-        # A shard that is made anew over an older one has its numbers used again.
+        # A shard that is made again over an older one has its numbers used again.
         try:
             return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except OSError:

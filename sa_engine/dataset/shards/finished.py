@@ -1,4 +1,4 @@
-"""A complete shard that is made anew in part: images are taken over from it byte for byte."""
+"""A complete shard that is made again in part: images are taken over from it byte for byte."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is left of a damaged shard, and what can be had from it without making masks anew.
+"""What is left of a damaged shard, and what can be had from it without making masks again.
 
 Proof is a digest that the shard's stats hold. Of stats that are damaged themselves, every digest
 that still stands in them is proof of the file that has it: no damage makes one up.
@@ -115,7 +115,7 @@ class Remains:
         )
 
     def equals(self, made: ShardStats) -> bool | None:
-        """Whether a shard that was made anew is what the stats vouch for; None if they are lost."""
+        """Whether a shard made again is what the stats vouch for; None if they are lost."""
         if self.stats is None:
             return None
         return (made.tar, made.parquet) == (self.stats.tar, self.stats.parquet)

@@ -2,7 +2,7 @@
 
 On one machine the claims of `leases` decide, in the scratch folder; a worker that has one of those
 makes a claim here too, an object `<name>.lease.<n>` of which the highest n counts. Making one is a
-conditional write, so of several workers one succeeds. Its holder writes it anew every `beat_s`
+conditional write, so of several workers one succeeds. Its holder writes it again every `beat_s`
 seconds, and a claim that somebody else has seen unchanged for `stale_s` seconds is dead, by his own
 clock: clocks need not agree.
 

@@ -347,7 +347,7 @@ def count_finished(folder: Folder, manifest: Manifest, shard_index: int) -> int:
 
 
 def discard_shard(root: str | os.PathLike[str], shard_index: int) -> None:
-    """Forget a shard, complete or begun, so that it is made anew."""
+    """Forget a shard, complete or begun, so that it is made again."""
     folder = open_folder(root)
     for name in (stats_name(shard_index), tar_name(shard_index), parquet_name(shard_index)):
         folder.remove(name)

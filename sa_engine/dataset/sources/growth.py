@@ -21,7 +21,7 @@ class ListChange:
 
     grown: the old images in their places and the new ones after them; None if there are no new
         ones. Images that have vanished keep their places; they fail as missing.
-    problem: why the dataset cannot go on with the other list, for people; "" if it can.
+    problem: why the dataset cannot continue the other list, for people; "" if it can.
     """
 
     grown: SourceList | None = None

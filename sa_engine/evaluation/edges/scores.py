@@ -19,7 +19,7 @@ from sa_engine.masks.rle import Mask
 NUM_THRESHOLDS = 99
 
 FindEdges = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""An RGB picture to its edge map, (H, W) in [0, 1]."""
+"""An RGB image to its edge map, (H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Format: the dataset card of "Segment Anything". Masks made by a model keep their stage, scores and
 prompts; records that name no stage are taken as the fully automatic stage's, which all of SA-1B is.
-The published `bbox` is one pixel short of COCO's in both sides; boxes are measured anew.
+The published `bbox` is one pixel short of COCO's in both sides; boxes are measured again.
 
 Which image: `image.file_name`, else the image of the file's own name.
 """

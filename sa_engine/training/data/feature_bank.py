@@ -1,6 +1,6 @@
-"""EncodedMaps maps kept on disk: a frozen encoder has to see each picture but once.
+"""Encoded maps kept on disk: a frozen encoder has to see each image but once.
 
-One file of equal entries, filled as pictures come. An entry counts once its checksum fits,
+One file of equal entries, filled as images come. An entry counts once its checksum fits,
 so a run that was killed in the middle of one, or two processes that write the same one, do no harm.
 """
 

@@ -19,14 +19,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SampleSource(Protocol[T_co]):
-    """A set of pictures that can be drawn from."""
+    """A set of images that can be drawn from."""
 
     @property
     def name(self) -> str:
         """The set's name."""
 
     def draw(self, rng: np.random.Generator, *, key: int) -> T_co:
-        """A random picture of the set, augmented, with what training needs to know of it."""
+        """A random image of the set, augmented, with what training needs to know of it."""
 
 
 class Mixture(TorchDataset[T], Generic[T]):
@@ -56,7 +56,7 @@ class Mixture(TorchDataset[T], Generic[T]):
 class Positions(Sampler[int]):
     """The positions that one process needs, in order, from one step to the last.
 
-    batch_images: pictures of a step, over all processes; a multiple of their number.
+    batch_images: images of a step, over all processes; a multiple of their number.
     first_step, steps: steps done, and in all.
     """
 

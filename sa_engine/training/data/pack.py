@@ -1,4 +1,4 @@
-"""A training set in one file: images of one or several datasets, encoded anew, and their masks.
+"""A training set in one file: images of one or several datasets, encoded again, and their masks.
 
 What travels to a machine that trains, and is in its memory within seconds. The file is Parquet, one
 row an image: the set's name, the size, the image as WebP, the masks as COCO RLE with their stages.

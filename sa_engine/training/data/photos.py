@@ -15,7 +15,7 @@ from sa_engine.masks import rle
 from sa_engine.training.data.samples import PromptConfig, Sample, build_sample
 
 _MOST_PICTURES = 250
-"""Random pictures, each with four crops, that are tried for a mask of a usable size."""
+"""Random images, each with four crops, that are tried for a mask of a usable size."""
 
 
 class ImageSet(Protocol):
@@ -33,15 +33,15 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JitterConfig:
-    """How a picture is varied; scales are those of large-scale jitter (Ghiasi et al., 2021).
+    """How an image is varied; scales are those of large-scale jitter (Ghiasi et al., 2021).
 
-    min_scale: smallest longer side of the picture as a share of the model's input, before it is
+    min_scale: smallest longer side of the image as a share of the model's input, before it is
         cropped to that; drawn log-uniformly.
     max_scale: largest longer side as a share of the model's input.
     aspect: deviation of the logarithm of the aspect ratio, >= 0.
     flip_probability: chance of a mirror image, [0, 1].
     colour: strength of changes of brightness, contrast and hue, [0, 1].
-    grey_probability: chance of a grey picture, [0, 1].
+    grey_probability: chance of a grey image, [0, 1].
     """
 
     min_scale: float = 0.1
@@ -61,7 +61,7 @@ class JitterConfig:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What of a picture is shown: source pixels x0..x1, y0..y1, at size_hw, mirrored if flipped."""
+    """What of an image is shown: source pixels x0..x1, y0..y1, at size_hw, mirrored if flipped."""
 
     x0: int
     y0: int
@@ -71,7 +71,7 @@ class Window:
     flipped: bool
 
     def cut(self, array: NDArray[np.uint8], *, nearest: bool = False) -> NDArray[np.uint8]:
-        """A picture or a mask as shown, (h, w, ...) uint8."""
+        """An image or a mask as shown, (h, w, ...) uint8."""
         piece = array[self.y0 : self.y1, self.x0 : self.x1]
         smooth = cv2.INTER_AREA if self.size_hw[0] < piece.shape[0] else cv2.INTER_LINEAR
         method = cv2.INTER_NEAREST if nearest else smooth
@@ -81,9 +81,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoSource:
-    """Pictures of a dataset that have masks, each as likely as any other.
+    """Images of a dataset that have masks, each as likely as any other.
 
-    stage_weights: how much more often a mask of a stage is chosen than others of its picture.
+    stage_weights: how much more often a mask of a stage is chosen than others of its image.
     mask_area_power: a mask is chosen with a weight of its area to this power; 0 treats all alike,
         above 0 keeps a crowd of tiny regions from drowning the things they make up.
     """
@@ -98,7 +98,7 @@ class PhotoSource:
     mask_area_power: float = 0.0
 
     def draw(self, rng: np.random.Generator, *, key: int) -> Sample:
-        """A random picture, varied, with masks that are visible in it.
+        """A random image, varied, with masks that are visible in it.
 
         Raises UsageError if masks of a usable size are nowhere to be found.
         """
@@ -177,7 +177,7 @@ class PhotoSource:
 def draw_window(
     record: ImageRecord, rng: np.random.Generator, *, size: int, jitter: JitterConfig
 ) -> Window:
-    """A random part of a picture at a random scale, for an input of `size` pixels a side."""
+    """A random part of an image at a random scale, for an input of `size` pixels a side."""
     scale = np.exp(rng.uniform(np.log(jitter.min_scale), np.log(jitter.max_scale)))
     zoom = scale * size / max(record.width, record.height)
     stretch = np.exp(rng.normal(scale=jitter.aspect) / 2) if jitter.aspect else 1.0
@@ -195,7 +195,7 @@ def draw_window(
 
 
 def usable_records(dataset: ImageSet, name: str) -> list[ImageRecord]:
-    """Records of pictures with at least one mask that is not a crowd.
+    """Records of images with at least one mask that is not a crowd.
 
     Raises UsageError if there are none.
     """
@@ -220,7 +220,7 @@ def meets(mask: MaskRecord, window: Window) -> bool:
 def relight(
     rgb: NDArray[np.uint8], jitter: JitterConfig, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A picture in other light: brightness, contrast, hue, grey."""
+    """An image in other light: brightness, contrast, hue, grey."""
     if not jitter.colour and not jitter.grey_probability:
         return rgb
     if rng.random() < jitter.grey_probability:

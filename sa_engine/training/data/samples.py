@@ -1,4 +1,4 @@
-"""What one training step sees of one picture: pixels, target masks and the first prompts.
+"""What one training step sees of one image: pixels, target masks and the first prompts.
 
 Everything that needs full-size masks happens here, on the data side, so that what travels to the
 device is small: targets at the decoder's resolution, one point and one box for each of them.
@@ -21,13 +21,13 @@ LOGIT_STRIDE = 4
 class PromptConfig:
     """How the first prompt of a mask is drawn (paper, appendix A, "Training algorithm").
 
-    masks_per_image: prompts drawn for each picture; a picture with fewer masks repeats them.
+    masks_per_image: prompts drawn for each image; an image with fewer masks repeats them.
     box_probability: chance that round 1 gives a box rather than a point, [0, 1].
     box_noise: deviation of each box side as a fraction of the box's size.
     box_noise_max_px: most that a side moves, pixels of the model's input.
     centre_probability: chance that a point is the mask's innermost pixel rather than a random
         one, [0, 1]; the paper draws at random, evaluation asks for the innermost.
-    max_area_fraction: masks over this share of the picture are dropped.
+    max_area_fraction: masks over this share of the image are dropped.
     min_area: masks under this many pixels of the model's input are dropped.
     """
 
@@ -49,7 +49,7 @@ class PromptConfig:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture, P target masks and the first prompts for them, in the model's input frame.
+    """One image, P target masks and the first prompts for them, in the model's input frame.
 
     image_3SS: uint8, S the model's input size; content at the top left, the rest PIXEL_FILL.
     targets_Phw: uint8 share of each logit cell that the mask covers, 0..255; h = w = S / 4.
@@ -76,7 +76,7 @@ def build_sample(
     rng: np.random.Generator,
     key: int,
 ) -> Sample:
-    """Fit a picture and its masks into the model's input and draw the first prompts.
+    """Fit an image and its masks into the model's input and draw the first prompts.
 
     rgb_HW3: uint8, any size; it is resized so that its longer side is at most `size`, as given if
         it already fits.

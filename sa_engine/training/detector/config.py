@@ -65,12 +65,12 @@ class DetectorTrainConfig:
     steps: optimizer steps.
     max_minutes: stop after so many minutes, though there are steps left, > 0; the schedule then
         runs to its end in that time. None for no limit.
-    batch_images: pictures in a step, over all processes.
+    batch_images: images in a step, over all processes.
     seed: everything random follows from it.
-    views: fixed variations of each picture whose encoded maps are kept on disk, so that the frozen
+    views: fixed variations of each image whose encoded maps are kept on disk, so that the frozen
         encoder sees each but once; 0 for a new variation every time, and nothing kept.
     keep_gib: most disk space for kept maps, GiB; there are fewer views if it is not enough.
-    max_objects: most objects of a picture, drawn at random, >= 1.
+    max_objects: most objects of an image, drawn at random, >= 1.
     min_side: objects whose shorter side is under this many pixels of the model's input are left
         out, > 0.
     """

@@ -44,7 +44,7 @@ class DetectorRequest:
 
     sam: the model whose frozen image encoder the detector stands on, as it was loaded.
     model_name: that model's name. data: datasets, each by its folder's name, and packs.
-    weights: by set or by stage; a set without one has the square root of its number of pictures.
+    weights: by set or by stage; a set without one has the square root of its number of images.
     out: the safetensors file; state and metrics lie beside it, in "<out>.run", and kept maps until
         the run is done.
     init: a detector to start from, of the same network; its encoder may have been another, such as
@@ -88,7 +88,7 @@ def train_detector(
     report: Callable[[DetectorReport], None] = lambda _: None,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> DetectorCard:
-    """Train, or go on with a run that was stopped, and write the detector with its card.
+    """Train, or continue a run that was stopped, and write the detector with its card.
 
     Everything that can be wrong with the request is found before the first step. A finished
     detector is never written again: its card, which may hold results by now, is returned.
@@ -196,7 +196,7 @@ def open_detector_data(request: DetectorRequest, detector: Detector, digest: str
     views = min(config.views, fitting)
     bank = None
     if views:
-        # A run with other pictures, variations or weights has other maps.
+        # A run with other images, variations or weights has other maps.
         content = [digests, flat_options(config.jitter), config.seed, views, size, digest]
         content.append(config.min_side)
         path = request.run_folder / f"maps-{digest_of(content)[:16]}.bin"

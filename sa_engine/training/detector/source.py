@@ -1,4 +1,4 @@
-"""A dataset as a source of pictures with the boxes of their objects."""
+"""A dataset as a source of images with the boxes of their objects."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +28,12 @@ _MOST_AREA = 0.95
 
 @dataclass(frozen=True, slots=True)
 class DetectorSample:
-    """One picture and the boxes of its objects, in the model's input frame.
+    """One image and the boxes of its objects, in the model's input frame.
 
     image_3SS: uint8, content at the top left, the rest PIXEL_FILL; None where its encoded maps are
         kept already.
     boxes_G4: float32 xyxy, pixels of the input; G may be 0.
-    input_hw: the part of the input that holds the picture.
+    input_hw: the part of the input that holds the image.
     entry: where its encoded maps are kept; -1 if they are not.
     """
 
@@ -45,10 +45,10 @@ class DetectorSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorSource:
-    """Pictures of a dataset that have masks, each as likely as any other.
+    """Images of a dataset that have masks, each as likely as any other.
 
     photos: the set; its size is the model's input. first_entry: number of the first of its
-    variations among those of all sets. views: variations of each picture; 0 for ever new ones.
+    variations among those of all sets. views: variations of each image; 0 for ever new ones.
     bank: where encoded maps are kept.
     """
 
@@ -65,11 +65,11 @@ class DetectorSource:
 
     @property
     def num_entries(self) -> int:
-        """Variations of all pictures."""
+        """Variations of all images."""
         return len(self.photos.records) * self.views
 
     def draw(self, rng: np.random.Generator, *, key: int) -> DetectorSample:  # noqa: ARG002
-        """A random picture, varied, with the boxes that are visible in it."""
+        """A random image, varied, with the boxes that are visible in it."""
         index = int(rng.integers(len(self.photos.records)))
         entry = view = -1
         if self.views:
@@ -95,7 +95,7 @@ class DetectorSource:
     def _variation(
         self, record: ImageRecord, view: int, rng: np.random.Generator
     ) -> tuple[Window, NDArray[np.float32]]:
-        """View 0 is the picture as it is, view 1 its mirror image, others are varied."""
+        """View 0 is the image as it is, view 1 its mirror image, others are varied."""
         if view in (0, 1):
             shown = fitted_size((record.height, record.width), self.photos.size)
             window = Window(0, 0, record.width, record.height, shown, view == 1)
@@ -109,7 +109,7 @@ class DetectorSource:
 
 
 def visible_boxes(record: ImageRecord, window: Window, min_side: float) -> NDArray[np.float32]:
-    """Boxes (G, 4) of the parts of a picture's objects that a window shows, xyxy in its pixels.
+    """Boxes (G, 4) of the parts of an image's objects that a window shows, xyxy in its pixels.
 
     min_side: boxes with a shorter side, in pixels of the window as shown, are left out.
     """
@@ -138,7 +138,7 @@ def visible_boxes(record: ImageRecord, window: Window, min_side: float) -> NDArr
 
 
 def _visible(mask: MaskRecord, window: Window) -> tuple[list[float], int]:
-    """The box of what the window shows of a mask, xyxy in pixels of the picture, and its area."""
+    """The box of what the window shows of a mask, xyxy in pixels of the image, and its area."""
     x, y, w, h = mask.bbox_xywh
     if x >= window.x0 and y >= window.y0 and x + w <= window.x1 and y + h <= window.y1:
         return [x, y, x + w, y + h], mask.area

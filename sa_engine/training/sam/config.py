@@ -20,7 +20,7 @@ class LossWeights:
     dice: Dice loss of the best mask, weight >= 0.
     iou: squared error of the predicted IoU, weight >= 0.
     all_iou: predict the IoU of every mask that came out, not only of the best one.
-    similarity: mask losses of a helper head that sees only the picture, weight >= 0; from random
+    similarity: mask losses of a helper head that sees only the image, weight >= 0; from random
         weights it keeps the encoder from falling silent.
     """
 
@@ -84,8 +84,8 @@ class TrainConfig:
     steps: optimizer steps.
     max_minutes: stop after so many minutes, though there are steps left, > 0; the schedule then
         runs to its end in that time, whatever speed the machine has. None for no limit.
-    batch_images: pictures in a step, over all processes.
-    micro_batch: pictures that go through the model at once in one process; by default all of them.
+    batch_images: images in a step, over all processes.
+    micro_batch: images that go through the model at once in one process; by default all of them.
     seed: everything random follows from it.
     drop_path: stochastic depth of the encoder, [0, 1).
     freeze_encoder: train the prompt encoder and the mask decoder alone: less work a step, and what

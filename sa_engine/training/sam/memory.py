@@ -71,7 +71,7 @@ def _kept(sam: Sam, config: TrainConfig, *, prompts: int, rounds: int) -> int:
     few = type(config.rounds)(rounds=rounds, mask_only_rounds=0)
 
     def step() -> object:
-        # Statistics of normalisation layers must not see this picture, nor the generator move.
+        # Statistics of normalisation layers must not see this image, nor the generator move.
         with torch.random.fork_rng(devices=[]):
             was_training = sam.training
             result = run_rounds(

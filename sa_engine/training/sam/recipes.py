@@ -12,7 +12,7 @@ from sa_engine.training.sam.config import LossWeights, RoundsConfig, TrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A configuration of training and of how pictures are varied.
+    """A configuration of training and of how images are varied.
 
     mask_area_power: see `PhotoSource`.
     synthetic: share of synthetic scenes, [0, 1]. scenes: how they are composed.
@@ -28,15 +28,15 @@ class Recipe:
 
 
 def paper() -> Recipe:
-    """The published recipe: a pretrained encoder, 256 pictures a step, 11 rounds."""
+    """The published recipe: a pretrained encoder, 256 images a step, 11 rounds."""
     return Recipe(train=TrainConfig(), jitter=JitterConfig())
 
 
 def scratch() -> Recipe:
     """From random weights, where the published losses collapse to empty masks.
 
-    A balanced loss and a helper that sees the picture alone, no layer decay, few rounds, a moving
-    average of the weights, and pictures that fill the model's input. The learning rate suits its
+    A balanced loss and a helper that sees the image alone, no layer decay, few rounds, a moving
+    average of the weights, and images that fill the model's input. The learning rate suits its
     small batch: at 8e-4 such runs stood still where at 2e-4 they went on learning. With two rounds
     of clicks the answers to five points and more got worse than those to three.
     """
@@ -72,8 +72,8 @@ def scratch() -> Recipe:
 def finetune() -> Recipe:
     """From a model that works to one that knows a domain, on the few masks there are of it.
 
-    The losses and pictures of `scratch` without what random weights need: no helper, no synthetic
-    scenes, few steps of few pictures, and an average over the last of them only.
+    The losses and images of `scratch` without what random weights need: no helper, no synthetic
+    scenes, few steps of few images, and an average over the last of them only.
     """
     begun = scratch()
     optim = replace(

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B pictures with P prompts each, as `Sample` but stacked; targets float in [0, 1]."""
+    """B images with P prompts each, as `Sample` but stacked; targets float in [0, 1]."""
 
     images_B3SS: Tensor
     targets_BPhw: Tensor
@@ -95,7 +95,7 @@ def run_rounds(
     precision: torch.dtype = torch.float32,
     loss_of_turn: TurnLoss | None = None,
 ) -> RoundsResult:
-    """Encode the pictures once and play all rounds for all their prompts.
+    """Encode the images once and play all rounds for all their prompts.
 
     step: varies the points between visits of one sample.
     similarity: the helper head, where its loss has a weight.

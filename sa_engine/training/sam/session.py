@@ -37,7 +37,7 @@ from sa_engine.training.sam.task import SamTrainer
 from sa_engine.training.state import STATE_NAME, check_model_file, only_run
 
 SCENE_PHOTOS = 400
-"""Photographs of the training sets that synthetic scenes cut their fills from."""
+"""Images of the training sets that synthetic scenes cut their fills from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class TrainRequest:
     """What to train, on what, into which file.
 
     data: datasets, each by its folder's name, and packs.
-    weights: by set or by stage; a set without one has the square root of its number of pictures.
+    weights: by set or by stage; a set without one has the square root of its number of images.
     out: the safetensors file; state and metrics lie beside it, in "<out>.run".
     init: weights to start from; None for random ones.
     name: the model's name on its card. data_workers: processes that prepare samples.
@@ -84,7 +84,7 @@ def train_sam(
     report: Callable[[StepReport], None] = lambda _: None,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> ModelCard:
-    """Train, or go on with a run that was stopped, and write the weights file with its card.
+    """Train, or continue a run that was stopped, and write the weights file with its card.
 
     Everything that can be wrong with the request is found before the first step. A finished model
     is never written again: its card, which may hold results and thresholds by now, is returned.

@@ -1,7 +1,7 @@
 """A helper head for training from random weights: which pixels are like the clicked one.
 
-A decoder alone can please for long by drawing a blob around the click whatever the picture is. This
-head has nothing but the picture: from the embedding at the click it makes a filter for the upscaled
+A decoder alone can please for long by drawing a blob around the click whatever the image is. This
+head has nothing but the image: from the embedding at the click it makes a filter for the upscaled
 embedding. It shares the decoder's upscaling, is thrown away after training and costs next to
 nothing. How much of the gain is its own was not measured by itself.
 """
@@ -37,7 +37,7 @@ class ClickSimilarity(nn.Module):
         points_P2: (x, y) in pixels of the model's input. image_index_P: the image of each.
         """
         fine_BDhw = sam.mask_decoder.output_upscaling(embedding_BCHW)
-        # What all of a picture has in common tells nothing of the clicked thing.
+        # What all of an image has in common tells nothing of the clicked thing.
         fine_BDhw = fine_BDhw - fine_BDhw.mean(dim=(2, 3), keepdim=True)
         clicked_PC = _sample(embedding_BCHW, points_P2, image_index_P, sam.image_size)
         clicked_PD = _sample(fine_BDhw, points_P2, image_index_P, sam.image_size)
