@@ -2,7 +2,8 @@
 # make test    lint, types and every test, from nothing
 # make coverage  which lines the tests reach: a table, and htmlcov/index.html
 # make docs    docs/cli.md and docs/python.md again, from the commands' help and the docstrings
-# make release   wheel and source archive in dist/, checked and tried in an empty environment
+# make release   wheel and source archive in dist/ of the last commit, checked and tried in an
+# make             empty environment; URL=https://… where its files are shown, for README's links
 # make help    the rest
 
 PYTHON ?= python3
@@ -59,7 +60,10 @@ docs: $(VENV)/.engine
 release: $(VENV)/.engine
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) build twine
 	rm -rf dist build
-	$(BIN)/python -m build --outdir dist .
+	mkdir -p build
+	git archive --prefix=source/ HEAD | tar -x -C build
+	$(BIN)/python docs/package_readme.py $(URL) > build/source/README.md
+	$(BIN)/python -m build --outdir dist build/source
 	$(BIN)/python -m twine check --strict dist/*
 	$(PYTHON) -m venv build/try
 	build/try/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl

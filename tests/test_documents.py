@@ -112,3 +112,20 @@ def test_a_reference_is_of_this_version(tmp_path: Path, script: str, page: str) 
     subprocess.run([sys.executable, ROOT / "docs" / script, made], cwd=ROOT, check=True)
     kept = (ROOT / "docs" / page).read_text("utf-8")
     assert kept.split() == made.read_text("utf-8").split(), f"make docs writes docs/{page} again"
+
+
+@pytest.mark.parametrize("url", [None, "https://example.org/sa-engine/blob/v1"])
+def test_readme_for_a_package_index_leads_nowhere_beside_it(url: str | None) -> None:
+    words = [sys.executable, ROOT / "docs" / "package_readme.py", *([url] if url else [])]
+    made = subprocess.run(
+        words, capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
+    links = re.findall(r"\]\(([^)]+)\)", made)
+    assert all(link.startswith(("https://", "#")) for link in links)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(made.splitlines()) > 0.9 * len(readme.splitlines())
+    if url:
+        assert "https://example.org/sa-engine/raw/v1/examples/masks.jpg" in links
+        assert "https://example.org/sa-engine/blob/v1/docs/cli.md" in links
+    else:
+        assert "![" not in made and "docs/" in made

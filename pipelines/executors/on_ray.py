@@ -79,7 +79,7 @@ class RayExecutor:
 
 
 class _Driver:
-    """Starts tasks, hears from them, and starts others in place of those that are lost."""
+    """Starts tasks, receives what they say, and starts others in place of those that are lost."""
 
     def __init__(
         self,
@@ -124,9 +124,9 @@ class _Driver:
                     while len(self._running) < min(self._workers.count, left):
                         self._start()
                 done = self._wait()
-                heard |= self._hear()
+                heard |= self._receive()
                 for task in done:
-                    self._bury(task)
+                    self._reap(task)
                 now = time.monotonic()
                 if done or now - looked > LOOK_EVERY_S:
                     left, looked = self._left(), now
@@ -135,7 +135,7 @@ class _Driver:
                     self._say_what_is_there()
         finally:
             self._cancel()
-        self._hear()
+        self._receive()
 
     def _left(self) -> int:
         pending = pending_shards(self._folder.url, self._manifest)
@@ -160,7 +160,7 @@ class _Driver:
         )
         self._running.append(options.remote(self._board, *self._share))
 
-    def _hear(self) -> bool:
+    def _receive(self) -> bool:
         """Whether anything was said on the board since it was last read."""
         said = self._ray.get(self._board.take.remote())
         for each in said:
@@ -171,7 +171,7 @@ class _Driver:
                 self._progress.resume(each)
         return bool(said)
 
-    def _bury(self, task: Any) -> None:
+    def _reap(self, task: Any) -> None:
         """A task has ended: with its work done, with an error that is the run's, or by dying."""
         try:
             self._ray.get(task)

@@ -1,4 +1,4 @@
-"""The worker processes of a run on one machine: hired, heard, and replaced when they die.
+"""The worker processes of a run on one machine: started, listened to, and replaced when they die.
 
 Workers are processes of their own even when there is one, so that whatever kills one of them (a
 decoder's segfault, the kernel's out-of-memory killer) costs one image and not the run.
@@ -91,7 +91,7 @@ class _Opened:
 class _Member:
     """A worker process, the end of its pipe, and what it was last seen with.
 
-    heard: whether it has said anything; heard_at: when, last.
+    has_spoken: whether it has said anything; received_at: when, last.
     shard_index: of the shard that it has in hand.
     is_slow: it was stopped because it had said nothing for too long.
     accused: the image with which the process in this one's place was killed for want of memory; it
@@ -102,8 +102,8 @@ class _Member:
     process: SpawnProcess
     pipe: Connection
     in_hand: ImageStarted | None = None
-    heard: bool = False
-    heard_at: float = field(default_factory=time.monotonic)
+    has_spoken: bool = False
+    received_at: float = field(default_factory=time.monotonic)
     shard_index: int | None = None
     is_slow: bool = False
     finished: bool = False
@@ -130,7 +130,7 @@ class Team:
         retry = watch.retry()
         first = self._workers.first
         numbers = range(first, first + self._workers.count)
-        self._members = [self._hire(number, retry) for number in numbers]
+        self._members = [self._start(number, retry) for number in numbers]
         asked = False
         while self._members:
             if stop() and not asked:
@@ -138,7 +138,7 @@ class Team:
                 self._ask_to_stop()
             for ready in wait([m.pipe for m in self._members], timeout=_TICK_S):
                 member = next(m for m in self._members if m.pipe is ready)
-                self._hear(member, watch, stopping=asked)
+                self._receive(member, watch, stopping=asked)
             self._stop_the_slow()
         if asked:
             raise InterruptedRun("the same command continues where it stopped")
@@ -155,7 +155,7 @@ class Team:
             member.pipe.close()
         self._members = []
 
-    def _hire(self, number: int, retry: Retry, accused: ImageStarted | None = None) -> _Member:
+    def _start(self, number: int, retry: Retry, accused: ImageStarted | None = None) -> _Member:
         ours, theirs = self._context.Pipe(duplex=False)
         order = _Order(
             self._folder.url,
@@ -176,13 +176,13 @@ class Team:
         theirs.close()
         return _Member(number, process, ours, accused=accused)
 
-    def _hear(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
+    def _receive(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
         try:
             message: Any = member.pipe.recv()
         except (EOFError, OSError):
-            self._bury(member, watch, stopping=stopping)
+            self._reap(member, watch, stopping=stopping)
             return
-        member.heard, member.heard_at = True, time.monotonic()
+        member.has_spoken, member.received_at = True, time.monotonic()
         if isinstance(message, BrokenWorker):
             member.last_words = f": {message}"
         elif isinstance(message, BaseException):
@@ -213,7 +213,7 @@ class Team:
                     self._suffices = True
             watch.see(message)
 
-    def _bury(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
+    def _reap(self, member: _Member, watch: Watch, *, stopping: bool) -> None:
         """A worker's pipe has closed: it is done, or dead and to be replaced."""
         member.process.join()
         member.pipe.close()
@@ -241,14 +241,14 @@ class Team:
                 f"workers died {self._deaths} times without finishing an image, the last "
                 f"{_cause(member.process.exitcode)}{member.last_words}: {_advice(member)}"
             )
-        self._members.append(self._hire(member.number, watch.retry(), accused))
+        self._members.append(self._start(member.number, watch.retry(), accused))
 
     def _stop_the_slow(self) -> None:
         """Kill workers that have a shard in hand and have said nothing for too long."""
         limit, now = self._workers.image_seconds, time.monotonic()
         for member in self._members:
             busy = member.shard_index is not None and not member.is_slow
-            if limit is not None and busy and now - member.heard_at > limit:
+            if limit is not None and busy and now - member.received_at > limit:
                 member.is_slow = True
                 member.process.kill()
 
@@ -329,7 +329,7 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
 
 def _advice(member: _Member) -> str:
     main = sys.modules["__main__"]
-    if member.process.exitcode == 1 and not member.heard and main.__spec__ is None:
+    if member.process.exitcode == 1 and not member.has_spoken and main.__spec__ is None:
         # A worker imports the script that started it, and met the same call there.
         return (
             "they could not even begin; in a script of your own the call belongs under "

@@ -77,7 +77,7 @@ class Scan:
         parser.ExternalEntityRefHandler = self._refuse
         parser.StartElementHandler = self._begin
         parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._hear
+        parser.CharacterDataHandler = self._receive
         if data is not None:
             parser.Parse(data, True)
         else:
@@ -154,7 +154,7 @@ class Scan:
             self.images.append(listed_image(name, subset=subset))
             self.annotators.append(text(task.assignee))
 
-    def _hear(self, part: str) -> None:
+    def _receive(self, part: str) -> None:
         if self._open[1:2] == ["meta"]:
             self._text.append(part)
 
