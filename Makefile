@@ -2,8 +2,7 @@
 # make test    lint, types and every test, from nothing
 # make coverage  which lines the tests reach: a table, and htmlcov/index.html
 # make docs    docs/cli.md and docs/python.md again, from the commands' help and the docstrings
-# make release   wheel and source archive in dist/ of the last commit, checked and tried in an
-# make             empty environment; URL=https://… where its files are shown, for README's links
+# make release   wheel and source archive of the last commit, checked; URL=https://… for README's links
 # make help    the rest
 
 PYTHON ?= python3
