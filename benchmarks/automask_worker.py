@@ -29,6 +29,7 @@ from sa_engine.automask.steps import StepTimes, TimedStep
 from sa_engine.masks.rle import encode
 from sa_engine.model.checkpoint import load_checkpoint
 from sa_engine.model.crew import one_thread_an_operator
+from sa_engine.model.encoders.lite import LiteEncoder
 from sa_engine.model.sam import Sam
 from sa_engine.model.variants import build_sam
 from tests.support.reference import PUBLISHED_PARAMETERS, reference_records, reference_sam
@@ -97,12 +98,17 @@ class AsFast(nn.Module):
         super().__init__()
         self.encoder = sam.image_encoder
         self.img_size = sam.image_size
+        self.skips: tuple[torch.Tensor, ...] = ()
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Embeddings of preprocessed images."""
+        """Embeddings of preprocessed images; a lite encoder's skips are kept for the decoder."""
         with one_thread_an_operator(x_BCHW.device):
-            out: torch.Tensor = self.encoder(x_BCHW)
-        return out
+            out = self.encoder(x_BCHW)
+        embedding: torch.Tensor = out
+        if isinstance(out, tuple):
+            embedding, *skips = out
+            self.skips = tuple(skips)
+        return embedding
 
 
 class Reference:
@@ -110,7 +116,10 @@ class Reference:
 
     def __init__(self, sam: Sam, device: torch.device) -> None:
         self._model = reference_sam(sam)
-        self._model.image_encoder = AsFast(sam)
+        encoder = AsFast(sam)
+        self._model.image_encoder = encoder
+        if isinstance(sam.image_encoder, LiteEncoder):
+            self._model.mask_decoder.output_upscaling.image = encoder
         self._model.to(device).eval()
         self._seconds = {"encode": 0.0, "prompt decode": 0.0}
         self.device = device
