@@ -257,7 +257,7 @@ def test_images_come_in_their_order(tmp_path: Path, image_of: ImageOf) -> None:
             writer.finish()
 
 
-def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
+def test_what_json_or_rows_cannot_hold_is_refused_and_leaves_nothing(
     tmp_path: Path, image_of: ImageOf, mask_of: Callable[..., MaskRecord]
 ) -> None:
     manifest = begin(tmp_path)
@@ -269,6 +269,11 @@ def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
         for odd in (b"bytes", {1, 2}, float("inf"), object()):
             with pytest.raises(ValueError, match=r"JSON|cannot be stored"):
                 writer.add(replace(record, attributes={"odd": odd}), data)
+        for large in (2**40, 2**70):
+            with pytest.raises(ValueError, match="too large"):
+                writer.add(replace(record, width=large), data)
+        with pytest.raises(ValueError, match="too large"):
+            writer.add(replace(record, annotations=(replace(mask_of(0), area=2**70),)), data)
         add_until(writer, image_of, 12)
         writer.finish()
 
