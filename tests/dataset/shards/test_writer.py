@@ -319,6 +319,33 @@ def test_what_changed_on_disk_before_the_end_is_noticed(tmp_path: Path, image_of
         writer.finish()
 
 
+@pytest.mark.parametrize("changed", ["journal", "tar"])
+def test_a_journal_that_was_cut_or_a_tar_that_grew_is_noticed(
+    tmp_path: Path, image_of: ImageOf, changed: str
+) -> None:
+    manifest = begin(tmp_path)
+    with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
+        add_until(writer, image_of, 12)
+        (work,) = find_workspaces((tmp_path / ".work").iterdir())
+        if changed == "journal":
+            os.truncate(work.journal, work.journal.stat().st_size - 3)
+        else:
+            os.truncate(work.tar, 1 << 20)
+        with pytest.raises(DamagedError, match="or its journal changed"):
+            writer.finish()
+    assert pending_shards(tmp_path, manifest) == [0]
+
+
+def test_a_writer_that_is_left_holds_no_file_open(tmp_path: Path, image_of: ImageOf) -> None:
+    manifest = begin(tmp_path)
+    descriptors = Path("/proc/self/fd")
+    num_open = len(list(descriptors.iterdir()))
+    for last in (3, 6, 9):
+        with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
+            add_until(writer, image_of, last)
+    assert len(list(descriptors.iterdir())) <= num_open
+
+
 LIMITED = """
 # No file may grow over 9,000 bytes: as on a full disk, writes fall short and then fail.
 import resource, sys
