@@ -279,7 +279,7 @@ def _new_ones(
     ious = run_lengths.iou_matrix([record.segmentation for record in records], existing)
     areas = np.array([record.area for record in records], dtype=np.float64)[:, None]
     there = np.array(run_lengths.areas(list(existing)), dtype=np.float64)[None, :]
-    shared = ious / (1 + ious) * (areas + there)
+    shared = run_lengths.shared_pixels(ious, areas + there)
     inside = shared / np.maximum(areas, 1)
     repeats = (ious > config.existing_iou_thresh) | (inside > config.existing_containment_thresh)
     return [records[i] for i in np.flatnonzero(~repeats.any(axis=1))]

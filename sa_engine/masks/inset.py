@@ -50,7 +50,8 @@ def touches_by_corner(part: PolygonPart) -> bool:
 def to_inset_parts(rle: Rle) -> list[PolygonPart]:
     """`to_parts` with every ring moved inwards by a quarter of a pixel; in quarters of a pixel.
 
-    A hole's first point is its topmost, the leftmost of these.
+    A hole's first point is its topmost, the leftmost of these, as it is where `to_parts` begins:
+    at a corner with the mask above it and to its left.
     """
     window, origin_xy = decode_window(rle)
     padded = np.pad(window, 1)
@@ -58,7 +59,7 @@ def to_inset_parts(rle: Rle) -> list[PolygonPart]:
     return [
         PolygonPart(
             _inset(part.outer, padded, origin),
-            tuple(_topmost_first(_inset(hole, padded, origin)) for hole in part.holes),
+            tuple(_inset(hole, padded, origin) for hole in part.holes),
         )
         for part in to_parts(rle)
     ]
@@ -87,8 +88,3 @@ def _inset(ring: Ring, padded: Mask, origin_xy: NDArray[np.intp]) -> Ring:
 def _right_of(directions: NDArray[np.int32]) -> NDArray[np.int32]:
     """Unit steps to the right hand of unit steps, y down."""
     return np.stack((-directions[:, 1], directions[:, 0]), axis=1)
-
-
-def _topmost_first(ring: Ring) -> Ring:
-    first = int(np.lexsort((ring[:, 0], ring[:, 1]))[0])
-    return np.roll(ring, -first, axis=0)

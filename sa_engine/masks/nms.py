@@ -101,7 +101,7 @@ def mask_nms(
         rivals = waiting[close]
         ious = run_lengths.iou_matrix([rles[best]], [rles[i] for i in rivals])[0]
         if overlap is Overlap.CONTAINMENT:
-            shared = ious / (1 + ious) * (areas[best] + areas[rivals])
+            shared = run_lengths.shared_pixels(ious, areas[best] + areas[rivals])
             values = shared / np.minimum(areas[best], areas[rivals])
         else:
             values = ious

@@ -189,6 +189,17 @@ def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float6
     return np.asarray(ious, dtype=np.float64).reshape(len(first), len(second))
 
 
+def shared_pixels(
+    ious: NDArray[np.float64], sums_of_areas: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Pixels that are in both of two masks, from their IoU and the sum of their areas.
+
+    Whole numbers, so that the share of a mask that lies in another is 1 where all of it does, and
+    never more.
+    """
+    return np.rint(ious / (1 + ious) * sums_of_areas)
+
+
 def from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Rle:
     """Compress run lengths (background first, column-major) that add up to H·W.
 

@@ -18,9 +18,9 @@ def sample(rle: Rle, size_hw: tuple[int, int]) -> Mask:
 
 
 def sample_window(rle: Rle, size_hw: tuple[int, int]) -> tuple[Mask, tuple[int, int]]:
-    """No more than the box of `sample`'s result: (h, w) bool, and its top left pixel (x, y).
+    """What of `sample` has its centre in the mask's box: (h, w) bool, and the top left's (x, y).
 
-    Of a mask that no pixel's centre meets, an empty window. Raises ValueError as `runs` does.
+    An empty mask gives a (0, 0) window at (0, 0). Raises ValueError as `runs` does.
     """
     height, width = size_hw
     full_height, full_width = rle.size_hw
@@ -28,7 +28,7 @@ def sample_window(rle: Rle, size_hw: tuple[int, int]) -> tuple[Mask, tuple[int, 
     starts, stops = edges[0:-1:2], edges[1::2]
     filled = stops > starts
     starts, stops = starts[filled], stops[filled]
-    if not starts.size or not height * width:
+    if not starts.size:
         return np.zeros((0, 0), dtype=np.bool_), (0, 0)
     columns, rows = centres(width, full_width), centres(height, full_height)
     x0, x1 = int(starts[0]) // full_height, (int(stops[-1]) - 1) // full_height

@@ -136,6 +136,7 @@ def test_what_is_there_already_is_not_proposed_again(
     # Everything lies within the whole picture.
     whole = (rle.encode(np.ones((48, 80), dtype=bool)),)
     assert proposals(sam, detector, picture, whole, existing_containment_thresh=0.95) == []
+    assert proposals(sam, detector, picture, whole, existing_containment_thresh=1.0) == made
     boxes = proposals(sam, detector, picture, whole, existing_box_thresh=0.5)
     assert 0 < len(boxes) <= len(made)
     for record in boxes:

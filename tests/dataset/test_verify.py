@@ -145,6 +145,23 @@ def test_a_shard_of_another_dataset_with_its_own_stats(
     assert "was listed" in problems[0].message and damaged_shards(problems) == [1]
 
 
+def test_a_shard_in_the_place_of_a_shorter_one(out: Path) -> None:
+    content = unseal((out / "sa_000000_stats.json").read_bytes(), name="x")
+    sums = {name.replace("000000", "000002"): each for name, each in content["files"].items()}
+    for name in sums:
+        shutil.copy(out / name.replace("000002", "000000"), out / name)
+    moved = {**content, "shard_index": 2, "first_image_id": 9, "files": sums}
+    (out / "sa_000002_stats.json").write_bytes(seal(moved))
+    for pixels in (False, True):
+        found = [each for each in verify(out, pixels=pixels) if each.kind == "count"]
+        assert [problem.message for problem in found] == [
+            *(f"row {k} is of image {k + 1}" for k in range(4)),
+            "images: 4, not 2",
+            "rows: 4, not 2",
+        ]
+        assert [problem.image_id for problem in found] == [1, 2, 3, 4, None, None]
+
+
 def test_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a dataset"):
         verify(tmp_path)
@@ -228,6 +245,36 @@ def test_masks_that_break_a_rule(
     record, data = image_of(1, 0)
     found = written(tmp_path, replace(record, annotations=(replace(mask_of(0), **change),)), data)
     assert any(each.startswith(message) for each in found), found
+
+
+BEYOND = ((-1.5, 3.0), (3.0, -1.5), (25.5, 3.0), (3.0, 17.5))
+"""Points more than a pixel outside an image of 24x16, one on each side."""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_allowed"),
+    [
+        ({"crop_box_xywh": (-1.0, -1.0, 26.0, 18.0)}, True),
+        ({"prompt_box_xywh": (25.0, 17.0, 0.0, 0.0)}, True),
+        ({"point_coords_xy": ((-1.0, -1.0), (25.0, 17.0))}, True),
+        ({"predicted_iou": -1.0, "stability_score": 0.0, "box_score": 1.0}, True),
+        ({"predicted_iou": 2.0, "stability_score": 1.0, "time_spent_s": 0.0}, True),
+        *(({"point_coords_xy": ((3.0, 3.0), point)}, False) for point in BEYOND),
+        *(({"prompt_box_xywh": (*point, 0.0, 0.0)}, False) for point in BEYOND),
+        ({"crop_box_xywh": (3.0, 3.0, -1.0, 2.0)}, False),
+        ({"crop_box_xywh": (3.0, 3.0, 2.0, -1.0)}, False),
+    ],
+)
+def test_a_pixel_beyond_the_image_is_allowed_and_no_more(
+    tmp_path: Path,
+    image_of: ImageOf,
+    mask_of: Callable[..., MaskRecord],
+    change: dict[str, Any],
+    is_allowed: bool,
+) -> None:
+    record, data = image_of(1, 0)
+    found = written(tmp_path, replace(record, annotations=(replace(mask_of(0), **change),)), data)
+    assert found == [] if is_allowed else len(found) == 1 and "lies outside" in found[0]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_every_rasteriser_gives_the_mask_back(scale: int) -> None:
         if not mask.any():
             continue
         parts = to_inset_parts(encode(mask))
+        for hole in (hole for part in parts for hole in part.holes):
+            assert hole[0, ::-1].tolist() == min(hole[:, ::-1].tolist())
         ring = to_single_ring(parts) / STEPS
         assert np.array_equal(decode(from_polygons([ring.reshape(-1)], mask.shape)), mask)
         points = to_pixels(to_single_ring(parts))

@@ -50,14 +50,21 @@ def test_boxes_without_area_remove_nothing() -> None:
 
 
 def test_groups_leave_each_other_alone() -> None:
-    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [0, 0, 4, 4]])
-    kept = box_nms(boxes, np.array([0.1, 0.3, 0.2]), iou_threshold=0.5, groups=np.array([7, 3, 7]))
-    np.testing.assert_array_equal(kept, [1, 2])
+    boxes, scores = np.array([[0, 0, 4, 4]] * 4), np.array([0.1, 0.3, 0.2, 0.4])
+    kept = box_nms(boxes, scores, iou_threshold=0.5, groups=np.array([7, 3, 7, 5]))
+    np.testing.assert_array_equal(kept, [3, 1, 2])
 
 
 def test_nothing_in_nothing_out() -> None:
     assert box_nms(np.zeros((0, 4)), np.zeros(0), iou_threshold=0.7).size == 0
     assert mask_nms([], np.zeros(0), threshold=0.7).size == 0
+
+
+def test_scores_of_another_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 boxes with 3 scores"):
+        box_nms(np.zeros((2, 4)), np.zeros(3), iou_threshold=0.5)
+    with pytest.raises(ValueError, match="1 masks with 2 scores"):
+        mask_nms(rles(block(0, 0, 4, 4)), np.zeros(2), threshold=0.5)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1])
@@ -119,3 +126,25 @@ def test_containment_removes_parts_that_iou_keeps() -> None:
     assert mask_nms(masks, scores, threshold=0.5).tolist() == [0, 1, 2]
     contained = mask_nms(masks, scores, threshold=0.5, overlap=Overlap.CONTAINMENT)
     assert contained.tolist() == [0, 2]  # a third of the last one is shared
+
+
+@pytest.mark.parametrize("overlap", Overlap)
+@pytest.mark.parametrize("threshold", [0.0, 0.15, 0.5, 0.85, 1.0])
+def test_masks_equal_the_rule_taken_one_by_one(overlap: Overlap, threshold: float) -> None:
+    rng = np.random.default_rng(6)
+    low, size = rng.integers(0, 18, (150, 2)), rng.integers(1, 14, (150, 2))
+    masks = [
+        block(*a, *(a + b)) & (rng.random((20, 20)) < 0.9) for a, b in zip(low, size, strict=True)
+    ]
+    scores = rng.integers(0, 40, len(masks)) / 40
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        for j in kept:
+            shared = (masks[i] & masks[j]).sum()
+            areas = (masks[i].sum(), masks[j].sum())
+            whole = min(areas) if overlap is Overlap.CONTAINMENT else sum(areas) - shared
+            if shared and shared / whole > threshold:
+                break
+        else:
+            kept.append(int(i))
+    assert mask_nms(rles(*masks), scores, threshold=threshold, overlap=overlap).tolist() == kept

@@ -79,6 +79,14 @@ def test_a_single_ring_walks_down_to_a_hole_and_back() -> None:
     ]  # fmt: skip
 
 
+def test_parts_on_each_other_are_filled_by_the_even_odd_rule() -> None:
+    corners = [np.array([[0, 0], [n, 0], [n, n], [0, n]], dtype=np.int32) for n in (1, 2, 3)]
+    squares = [polygons.PolygonPart(ring) for ring in corners]
+
+    assert rows(from_parts(squares, (3, 3))) == ["#.#", "..#", "###"]
+    assert rows(from_parts(squares[:2], (3, 3))) == [".#.", "##.", "..."]
+
+
 def test_an_empty_mask_has_no_parts() -> None:
     assert to_parts(grid("...", "...")) == []
 

@@ -23,6 +23,7 @@ from sa_engine.masks.rle import (
     from_runs,
     iou_matrix,
     runs,
+    shared_pixels,
     union,
     unpack,
 )
@@ -157,7 +158,11 @@ def test_masks_beyond_what_the_coco_library_can_spell() -> None:
 
 @pytest.mark.parametrize(
     ("lengths", "box"),
-    [([63, 0, 0, 0], (0, 0, 0, 0)), ([0, 0, 10, 2, 30, 0, 21], (1, 1, 1, 2))],
+    [
+        ([63, 0, 0, 0], (0, 0, 0, 0)),
+        ([10, 0, 53], (0, 0, 0, 0)),
+        ([0, 0, 10, 2, 30, 0, 21], (1, 1, 1, 2)),
+    ],
 )
 def test_runs_of_no_length_are_no_pixels(lengths: list[int], box: tuple[float, ...]) -> None:
     assert bbox_xywh(Rle((9, 7), _pack(lengths))) == box
@@ -189,3 +194,12 @@ def test_iou_of_masks() -> None:
 
     assert iou_matrix([encode(EXAMPLE)], [encode(EXAMPLE), encode(half)]).tolist() == [[1.0, 2 / 3]]
     assert area(encode(half)) == 2
+
+
+def test_shared_pixels_are_whole_numbers() -> None:
+    sizes = np.arange(1, 300, dtype=np.float64)
+    part, whole = sizes[:, None], sizes[:, None] + sizes[None, :]
+    np.testing.assert_array_equal(
+        shared_pixels(part / whole, part + whole), np.broadcast_to(part, whole.shape)
+    )
+    assert shared_pixels(np.array([0.0]), np.array([9.0])) == 0

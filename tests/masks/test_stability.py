@@ -16,7 +16,7 @@ def test_thresholds_are_exclusive() -> None:
 
 def test_an_empty_mask_scores_zero_not_nan() -> None:
     np.testing.assert_array_equal(
-        stability_from_counts(np.array([0, 3]), np.array([0, 4])), [0, 0.75]
+        stability_from_counts(np.array([0, 1, 3]), np.array([0, 1, 4])), [0, 1, 0.75]
     )
 
 

@@ -31,7 +31,7 @@ def encode(
         data = b"".join(parts)
         # What the rows cannot hold is refused now: once it is in, the shard could not be finished.
         rows.check(whole_row(row, data, start=start))
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"image {record.image_id} cannot be stored: {error}") from error
     return data, row
 

@@ -57,6 +57,8 @@ def test_every_cut_keeps_the_lines_before_it(tmp_path: Path) -> None:
 def test_a_journal_belongs_to_other_work_at_once_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    descriptors = Path("/proc/self/fd")
+    num_open = len(list(descriptors.iterdir()))
     journal = Journal(tmp_path / "j", "trial")
     journal.append(entry(1))
 
@@ -72,9 +74,25 @@ def test_a_journal_belongs_to_other_work_at_once_or_not_at_all(
     journal.append(entry(2))
     assert read_journal(tmp_path / "j", "run 1") == [entry(1), entry(2)]
     journal.clear()
+    assert (tmp_path / "j").read_bytes() == b""
     journal.append(entry(3))
     journal.close()
+    assert len(list(descriptors.iterdir())) <= num_open
     assert read_journal(tmp_path / "j", "run 1") == [entry(3)]
+
+
+def test_a_write_that_falls_short_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "whole", 1, 2)
+    real = os.pwrite
+
+    def short(descriptor: int, data: memoryview, offset: int) -> int:
+        return real(descriptor, data[:7], offset)
+
+    monkeypatch.setattr(os, "pwrite", short)
+    write(tmp_path / "pieces", 1, 2)
+    assert (tmp_path / "pieces").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_numbers_that_json_has_not_are_refused(tmp_path: Path) -> None:

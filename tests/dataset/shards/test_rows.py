@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,7 +79,35 @@ def test_round_trip(record: ImageRecord) -> None:
     ids = [item["id"] for item in found["annotations"]]
     assert ids == [record.mask_id(k) for k in range(len(record.annotations))]
     assert sa1b_json.decode_annotations(data) == record.annotations
+    assert sa1b_json.decode_image(data) == {
+        "image_id": record.image_id,
+        "width": record.width,
+        "height": record.height,
+        "file_name": record.file_name,
+    }
     assert image_fields.from_columns(found, sa1b_json.decode_annotations(data)) == record
+
+
+def test_a_row_group_of_dense_images_ends_before_its_number_of_rows(tmp_path: Path) -> None:
+    """It ends with the image that brings it to the limit, whatever the sizes of the others."""
+    limit = rows.GROUP_BYTES
+    record = ImageRecord(
+        image_id=1, file_name="sa_1.png", source="a.png", width=1, height=1, sha256=""
+    )
+    every = []
+    for num_bytes in (limit - 1, 1, limit // 2, limit // 4, limit // 2, limit, 1):
+        mask = MaskRecord(
+            segmentation=Rle((1, 1), "0" * num_bytes),
+            bbox_xywh=(0.0, 0.0, 0.0, 0.0),
+            area=0,
+            stage=Stage.MANUAL,
+            crop_box_xywh=(0.0, 0.0, 1.0, 1.0),
+        )
+        light = rows.to_light_row(record, image_span=None, json_span=None)
+        every.append(rows.to_row(light, [mask_fields.to_json(mask, 1)]))
+    rows.write_rows(tmp_path / "rows.parquet", every)
+    footer = pq.read_metadata(tmp_path / "rows.parquet")
+    assert [footer.row_group(k).num_rows for k in range(footer.num_row_groups)] == [2, 3, 1, 1]
 
 
 def test_minus_zero_and_the_smallest_numbers_survive() -> None:

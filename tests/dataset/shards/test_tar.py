@@ -33,3 +33,11 @@ def test_the_written_tar_is_what_tarfile_would_write() -> None:
     for length in (0, 100, 1536, len(data) - 512):
         with pytest.raises(DamagedError):
             list(tar.members(io.BytesIO(data[:length])))
+
+
+def test_a_sound_header_that_says_more_than_ours_is_refused() -> None:
+    info = tarfile.TarInfo("sa_1.json")
+    info.mtime = 1_700_000_000
+    data = info.tobuf(tarfile.USTAR_FORMAT)
+    with pytest.raises(DamagedError, match=r"header of 'sa_1\.json' at byte 0 is not as written"):
+        list(tar.members(io.BytesIO(data + tar.end_bytes(len(data)))))

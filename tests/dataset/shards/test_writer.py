@@ -257,7 +257,7 @@ def test_images_come_in_their_order(tmp_path: Path, image_of: ImageOf) -> None:
             writer.finish()
 
 
-def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
+def test_what_json_or_rows_cannot_hold_is_refused_and_leaves_nothing(
     tmp_path: Path, image_of: ImageOf, mask_of: Callable[..., MaskRecord]
 ) -> None:
     manifest = begin(tmp_path)
@@ -269,6 +269,11 @@ def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
         for odd in (b"bytes", {1, 2}, float("inf"), object()):
             with pytest.raises(ValueError, match=r"JSON|cannot be stored"):
                 writer.add(replace(record, attributes={"odd": odd}), data)
+        for large in (2**40, 2**70):
+            with pytest.raises(ValueError, match="too large"):
+                writer.add(replace(record, width=large), data)
+        with pytest.raises(ValueError, match="too large"):
+            writer.add(replace(record, annotations=(replace(mask_of(0), area=2**70),)), data)
         add_until(writer, image_of, 12)
         writer.finish()
 
@@ -312,6 +317,33 @@ def test_what_changed_on_disk_before_the_end_is_noticed(tmp_path: Path, image_of
     with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
         add_until(writer, image_of, 12)
         writer.finish()
+
+
+@pytest.mark.parametrize("changed", ["journal", "tar"])
+def test_a_journal_that_was_cut_or_a_tar_that_grew_is_noticed(
+    tmp_path: Path, image_of: ImageOf, changed: str
+) -> None:
+    manifest = begin(tmp_path)
+    with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
+        add_until(writer, image_of, 12)
+        (work,) = find_workspaces((tmp_path / ".work").iterdir())
+        if changed == "journal":
+            os.truncate(work.journal, work.journal.stat().st_size - 3)
+        else:
+            os.truncate(work.tar, 1 << 20)
+        with pytest.raises(DamagedError, match="or its journal changed"):
+            writer.finish()
+    assert pending_shards(tmp_path, manifest) == [0]
+
+
+def test_a_writer_that_is_left_holds_no_file_open(tmp_path: Path, image_of: ImageOf) -> None:
+    manifest = begin(tmp_path)
+    descriptors = Path("/proc/self/fd")
+    num_open = len(list(descriptors.iterdir()))
+    for last in (3, 6, 9):
+        with ShardWriter(tmp_path, 0, manifest=manifest) as writer:
+            add_until(writer, image_of, last)
+    assert len(list(descriptors.iterdir())) <= num_open
 
 
 LIMITED = """
