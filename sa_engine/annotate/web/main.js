@@ -9,6 +9,7 @@ import { readGround } from "./canvas/draw.js";
 import { fit } from "./canvas/view.js";
 import { hint, newApp, note, now, repaintAll } from "./app/app.js";
 import { viewMoved } from "./app/frames.js";
+import { endHover, newHover } from "./app/hover.js";
 import { keepAlive, leave, leaseLost, loadImage, loadNext } from "./app/images.js";
 import * as masks from "./app/masks.js";
 import { nextProposal } from "./app/proposals.js";
@@ -63,7 +64,9 @@ function showScreen(app, name) {
 
 function addActs(app) {
   const { state } = app;
+  app.hover = newHover();
   app.moved = () => {
+    endHover(app);
     viewMoved(app);
     app.redraw();
   };

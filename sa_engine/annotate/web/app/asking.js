@@ -7,6 +7,7 @@ import { answered, readyFrames, sizeOf } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { Away, Refused, request } from "../net/api.js";
 import { announce, hint, note, now } from "./app.js";
+import { answerTook, endHover } from "./hover.js";
 
 const AGAIN_MS = 300;
 
@@ -15,6 +16,7 @@ export function askModel(app) {
   const { state, busy } = app;
   const hand = state.hand;
   if (!hand || !hasPrompt(hand) || hand.answerFor === promptKey(hand)) return;
+  endHover(app);
   if (!state.session.has_model) {
     hint(app, TEXTS.noModel);
     return;
@@ -51,6 +53,7 @@ async function fly(app, hand) {
     const answer = readAnswer(await response.arrayBuffer());
     hint(app, "");
     waited(app.clock, now() - began, now());
+    answerTook(app, 1000 * (now() - began));
     note(null);
     state.where = answer.frame[2] * answer.frame[3] < state.image.width * state.image.height;
     take(app, key, answer);

@@ -12,6 +12,7 @@ import { fit } from "../canvas/view.js";
 import { Away, Refused, ask, request } from "../net/api.js";
 import { hint, note, now, repaintAll } from "./app.js";
 import { askModel } from "./asking.js";
+import { endHover } from "./hover.js";
 import { finish, syncHand } from "./masks.js";
 import { nextProposal } from "./proposals.js";
 import { saveDraft } from "./sending.js";
@@ -64,6 +65,7 @@ async function load(app, get) {
 }
 
 function closeImage(app) {
+  endHover(app);
   closePicture(app.drawing.picture);
   Object.assign(app.drawing, { picture: null, layer: null, overlay: null });
   Object.assign(app.state, { image: null, lease: null, hand: null, proposals: [], existing: [] });

@@ -24,6 +24,7 @@ export function newState() {
     proposals: [],
     existing: [],
     hand: null,
+    preview: null,
     selected: null,
     hovered: null,
     proposal: null,
@@ -141,6 +142,12 @@ export function shownProposals(state) {
 export function undecided(state) {
   const said = verdicts(state);
   return state.proposals.filter((each) => said.get(each.id) === "undecided");
+}
+
+/** Whether a click would begin a mask by asking the model: then it can be previewed. */
+export function mayPreview({ session, screen, image, tool, hand, selected, proposal }) {
+  const isFree = !hand && selected === null && !(proposal !== null && session.mode === "audit");
+  return screen === "image" && image !== null && tool === "click" && isFree && session.has_model;
 }
 
 /** The [height, width] of the image at hand. */

@@ -66,7 +66,7 @@ export function showPanels(app) {
     size.value = String(Math.round((100 * Math.log(state.brush)) / Math.log(400)));
   }
   byId("brush-shown").textContent = `${Math.round(state.brush)} px`;
-  byId("keys").textContent = image ? keysNow(state) : "";
+  byId("keys").textContent = image ? keysNow(state, app.hover) : "";
   showMasks(app);
   showProposals(app);
   showCandidates(app);
