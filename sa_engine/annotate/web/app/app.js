@@ -21,6 +21,8 @@ export function newApp(canvas) {
     tab: "",
     busy: { seq: 0, flying: null, again: false },
     hover: null,
+    practice: null,
+    loads: 0,
     listeners: [],
     marks: { drawn: 0, painted: 0 },
   };

@@ -3,7 +3,7 @@
 import { waited } from "../core/clock.js";
 import { changedBase, hasPrompt, promptKey, promptOf, withAnswer } from "../core/hand.js";
 import { answerRect, readAnswer } from "../core/pixels.js";
-import { answered, readyFrames, sizeOf } from "../core/state.js";
+import { answered, isPractice, pathOf, readyFrames, sizeOf } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { Away, Refused, request } from "../net/api.js";
 import { announce, hint, note, now } from "./app.js";
@@ -39,18 +39,20 @@ async function fly(app, hand) {
   const seq = ++busy.seq;
   const key = promptKey(hand);
   const began = now();
-  const { id } = state.image;
+  const { image } = state;
   try {
-    const response = await request("POST", `/api/images/${id}/predict`, {
+    const response = await request("POST", `${pathOf(state)}/predict`, {
       lease: state.lease,
-      body: promptOf(hand, seq, readyFrames(state)),
+      body: bodyOf(state, hand, seq),
     });
+    if (state.image !== image) return;
     if (response.status === 202) {
       hint(app, TEXTS.preparing);
       setTimeout(() => askModel(app), AGAIN_MS);
       return;
     }
     const answer = readAnswer(await response.arrayBuffer());
+    if (state.image !== image) return;
     hint(app, "");
     waited(app.clock, now() - began, now());
     answerTook(app, 1000 * (now() - began));
@@ -71,6 +73,14 @@ async function fly(app, hand) {
       throw error;
     }
   }
+}
+
+function bodyOf(state, hand, seq) {
+  const body = promptOf(hand, seq, readyFrames(state));
+  if (!isPractice(state) || !body.base) return body;
+  // The server has no masks of the practice picture.
+  const mask = state.masks.get(body.base.mask);
+  return { ...body, base: mask ? { rle: mask.rle } : null };
 }
 
 function take(app, key, answer) {

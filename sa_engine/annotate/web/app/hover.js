@@ -5,7 +5,7 @@
 
 import { newHand, promptOf, withAnswer, withPoint } from "../core/hand.js";
 import { readAnswer } from "../core/pixels.js";
-import { mayPreview, readyFrames, sizeOf } from "../core/state.js";
+import { mayPreview, pathOf, readyFrames, sizeOf } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { Away, Refused, request } from "../net/api.js";
 import { hint } from "./app.js";
@@ -103,7 +103,7 @@ async function fly(app) {
   const flight = new AbortController();
   Object.assign(hover, { flight, began: performance.now() });
   try {
-    const response = await request("POST", `/api/images/${state.image.id}/predict`, {
+    const response = await request("POST", `${pathOf(state)}/predict`, {
       lease: state.lease,
       body: { ...promptOf(hand, 0, readyFrames(state)), preview: true },
       signal: flight.signal,

@@ -79,6 +79,11 @@ export const TEXTS = {
   pressKey: "press a key",
   resetKeys: "Reset keys",
   startTitle: "Label objects",
+  practise: "Practice",
+  practiceOffer: "Practice is one picture with all the tools, where nothing is kept; ? leads there again.",
+  practice: (hasModel) =>
+    `Practice: nothing is kept. ${hasModel ? "Click" : "Press B and paint"} the ball, then press Enter.`,
+  notKept: "nothing is kept",
   rules: [
     "Label whatever you can name or describe: things (a cup, a person) and stuff (sky, grass).",
     "Begin with what is most prominent, then go on to smaller things.",
