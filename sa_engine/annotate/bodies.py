@@ -173,6 +173,7 @@ def clicks(body: Body, size_hw: SizeHW, base: Rle | None) -> Clicks:
         candidate=whole({"candidate": body.get("candidate") or 0}, "candidate", 0, 2),
         base=base,
         multimask=body.get("multimask") is True,
+        preview=body.get("preview") is True,
     )
 
 

@@ -1,5 +1,6 @@
 """HTTP: who asks for what, and the answers. See `Desk`, `ImageQueue` and `ModelRoom`."""
 
+import asyncio
 import json
 import struct
 import zlib
@@ -16,10 +17,13 @@ from sa_engine.annotate import bodies
 from sa_engine.annotate.desk import Desk
 from sa_engine.annotate.guard import annotator_of
 from sa_engine.annotate.image_queue import ImageQueue
-from sa_engine.annotate.models.encoding import Urgency
+from sa_engine.annotate.models.encoding import EncoderModel, Urgency
+from sa_engine.annotate.models.model_room import EncodablePicture
 from sa_engine.annotate.overview import overview
+from sa_engine.annotate.practice import practice_image, practice_picture
 from sa_engine.annotate.responses import error_response, json_response, no_content, read_object
 from sa_engine.errors import ImageError, RefusedRequest
+from sa_engine.masks.rle import Rle
 
 if TYPE_CHECKING:
     from sa_engine.annotate.models.segmenter import ClickAnswer
@@ -66,6 +70,10 @@ class Routes:
             ("PUT", image + "/proposals/{proposal:int}", self._put_verdict),
             ("PUT", f"{image}/state", self._put_state),
             ("PUT", f"{image}/draft", self._put_draft),
+            ("POST", "/api/practice", self._practice),
+            ("GET", "/api/practice/picture", self._practice_picture),
+            ("PUT", "/api/practice/frames", self._practice_frame),
+            ("POST", "/api/practice/predict", self._practice_predict),
         ]
         return [
             Route(path, self._for_annotators(handler), methods=[method])
@@ -142,7 +150,12 @@ class Routes:
         body = await read_object(request)
         self._queue.lease(annotator, _image(request), _lease(request))
         picture = await self._queue.picture(_image(request))
-        room, model = self._queue.room, self._queue.model(_lease(request))
+        return self._want_frame(body, self._queue.model(_lease(request)), picture)
+
+    def _want_frame(
+        self, body: bodies.Body, model: EncoderModel | None, picture: EncodablePicture
+    ) -> Response:
+        room = self._queue.room
         if room is None or model is None:
             raise RefusedRequest(202, "preparing", "no model is loaded")
         rect = bodies.rect(body.get("rect"), picture.original.size_hw)
@@ -154,13 +167,25 @@ class Routes:
         image_id = _image(request)
         self._queue.lease(annotator, image_id, _lease(request))
         picture = await self._queue.picture(image_id)
-        room, model = self._queue.room, self._queue.model(_lease(request))
+        base = self._desk.base(image_id, picture.original, body.get("base"))
+        model = self._queue.model(_lease(request))
+        return await self._answer(request, annotator, body, model, picture, base)
+
+    async def _answer(
+        self,
+        request: Request,
+        annotator: str,
+        body: bodies.Body,
+        model: EncoderModel | None,
+        picture: EncodablePicture,
+        base: Rle | None,
+    ) -> Response:
+        room = self._queue.room
         if room is None or model is None:
             if room is None:
                 raise RefusedRequest(422, "no-model", "this WORK has no model")
             raise RefusedRequest(202, "preparing", "the model is being loaded")
         size_hw = picture.original.size_hw
-        base = self._desk.base(image_id, picture.original, body.get("base"))
         clicks = bodies.clicks(body, size_hw, base)
         frames = body.get("frames", [])
         if not isinstance(frames, list) or len(frames) > 16:
@@ -193,6 +218,40 @@ class Routes:
         body = await read_object(request)
         await self._desk.put_state(annotator, _image(request), _lease(request), body)
         return json_response({"counts": self._queue.counts()})
+
+    # Practice: no lease, no journal, no draft. All that is asked for is in the request.
+
+    async def _practice(self, _request: Request, _annotator: str) -> Response:
+        room, picture = self._queue.room, await self._practised()
+        if room is not None and room.current is not None:
+            room.want(room.current, picture, None, Urgency.OPENED)
+        model = None if room is None else room.describe()
+        return json_response({"lease": None, "image": practice_image(model)})
+
+    async def _practice_picture(self, _request: Request, _annotator: str) -> Response:
+        original = (await self._practised()).original
+        headers = {"cache-control": "no-store"}
+        return Response(original.data, media_type=original.media_type, headers=headers)
+
+    async def _practice_frame(self, request: Request, _annotator: str) -> Response:
+        body, room = await read_object(request), self._queue.room
+        model = None if room is None else room.current
+        return self._want_frame(body, model, await self._practised())
+
+    async def _practice_predict(self, request: Request, annotator: str) -> Response:
+        body, room = await read_object(request, MASK_BYTES), self._queue.room
+        picture = await self._practised()
+        said = body.get("base")
+        size_hw = picture.original.size_hw
+        base = bodies.mask_rle(said, size_hw, min_area=1) if isinstance(said, dict) else None
+        model = None if room is None else room.current
+        return await self._answer(request, annotator, body, model, picture, base)
+
+    async def _practised(self) -> EncodablePicture:
+        room = self._queue.room
+        cache = None if room is None else room.encoding.cache
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._queue.readers, practice_picture, cache)
 
     async def _put_draft(self, request: Request, annotator: str) -> Response:
         body = await read_object(request, DRAFT_BYTES)

@@ -13,6 +13,7 @@ class Clicks:
     points_xy, labels: 1 object, 0 background. box_xyxy: two corners.
     previous, candidate: an earlier answer, whose logits are the mask prompt in the same frame.
     base: the mask that clicks change.
+    preview: nobody has clicked: answered only while nothing else is, and not remembered.
     """
 
     points_xy: Sequence[tuple[float, float]]
@@ -22,6 +23,7 @@ class Clicks:
     candidate: int = 0
     base: Rle | None = None
     multimask: bool = False
+    preview: bool = False
 
     def all_xy(self) -> list[tuple[float, float]]:
         """Every point that a frame must hold."""

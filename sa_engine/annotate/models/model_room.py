@@ -59,6 +59,7 @@ class ModelRoom:
         self._segmenters: dict[str, ClickSegmenter] = {}
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._in_hand: Counter[str] = Counter()
+        self._previews: Counter[str] = Counter()
 
     async def load(self, checkpoint: Path | None = None) -> EncoderModel:
         """Load a model, and give it to images that are opened from now on.
@@ -169,8 +170,11 @@ class ModelRoom:
     ) -> "ClickAnswer":
         """Answer a prompt from the smallest frame that is there and holds all of it.
 
-        Raises RefusedRequest: 429 too many at once, 202 while no frame is there.
+        Raises RefusedRequest: 429 too many at once, or a preview while anything else is answered;
+        202 while no frame is there.
         """
+        if clicks.preview and (self._in_hand.total() or self._previews.total()):
+            raise RefusedRequest(429, "busy", "clicks are being answered: they go first")
         if self._in_hand[annotator] >= _IN_HAND:
             raise RefusedRequest(429, "busy", "two clicks are being answered: wait for them")
         size_hw = picture.original.size_hw
@@ -186,7 +190,8 @@ class ModelRoom:
             if why is not None:
                 raise RefusedRequest(422, "no-model", f"the model cannot read this image: {why}")
             raise RefusedRequest(202, "preparing", "the image is being encoded")
-        self._in_hand[annotator] += 1
+        counted = self._previews if clicks.preview else self._in_hand
+        counted[annotator] += 1
         try:
             chosen = segmenter
             answer: ClickAnswer = await self._decode(lambda: chosen.answer(ready[0], clicks))
@@ -196,7 +201,7 @@ class ModelRoom:
             self.encoding.forget(ready[0])
             raise RefusedRequest(202, "preparing", f"the image is encoded anew: {error}") from error
         finally:
-            self._in_hand[annotator] -= 1
+            counted[annotator] -= 1
 
     def drop_all_but(self, models: set[str]) -> None:
         """Let go of models that no image in hand has."""

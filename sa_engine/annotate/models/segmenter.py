@@ -30,8 +30,8 @@ _GAIN = 8.0
 class ClickAnswer:
     """Candidates from the largest to the smallest.
 
-    id: to be named as `previous`. logits: (M, S/4, S/4) float32 of the frame. iou, area: of each;
-    the area in pixels of the image, roughly.
+    id: to be named as `previous`; "" of a preview. logits: (M, S/4, S/4) float32 of the frame.
+    iou, area: of each; the area in pixels of the image, roughly.
     """
 
     id: str
@@ -87,7 +87,7 @@ class ClickSegmenter:
         found = self._predictor.answer(**prompt, multimask=clicks.multimask)
         if not clicks.multimask and clicks.base is None and self._is_wrong(found, points, labels):
             found = self._predictor.answer(**prompt, multimask=True)
-        return self._kept(frame, found)
+        return self._ordered(frame, found, is_kept=not clicks.preview)
 
     def _take_up(self, frame: ModelFrame) -> None:
         encoded = self._frames.pop(frame, None)
@@ -121,7 +121,7 @@ class ClickSegmenter:
                 return True
         return False
 
-    def _kept(self, frame: ModelFrame, found: LowRes) -> ClickAnswer:
+    def _ordered(self, frame: ModelFrame, found: LowRes, *, is_kept: bool) -> ClickAnswer:
         _, _, w, h = frame.rect
         input_hw = fitted_size((h, w), self.image_size)
         rows, columns = -(-input_hw[0] // 4), -(-input_hw[1] // 4)
@@ -129,8 +129,10 @@ class ClickSegmenter:
         area = on * (16.0 * w * h / (input_hw[0] * input_hw[1]))
         order = np.argsort(-area, kind="stable")
         logits = np.ascontiguousarray(found.logits[order])
-        name = f"p-{next(self._numbers)}"
-        self._predictions[name] = (frame, logits)
+        name = ""
+        if is_kept:
+            name = f"p-{next(self._numbers)}"
+            self._predictions[name] = (frame, logits)
         while len(self._predictions) > _PREDICTIONS:
             self._predictions.popitem(last=False)
         return ClickAnswer(

@@ -9,8 +9,10 @@ import { readGround } from "./canvas/draw.js";
 import { fit } from "./canvas/view.js";
 import { hint, newApp, note, now, repaintAll } from "./app/app.js";
 import { viewMoved } from "./app/frames.js";
+import { endHover, newHover } from "./app/hover.js";
 import { keepAlive, leave, leaseLost, loadImage, loadNext } from "./app/images.js";
 import * as masks from "./app/masks.js";
+import { endPractice, practise, stopPractice } from "./app/practice.js";
 import { nextProposal } from "./app/proposals.js";
 import { saveDraft } from "./app/sending.js";
 import { Refused, ask, tabId, takeToken } from "./net/api.js";
@@ -63,7 +65,12 @@ function showScreen(app, name) {
 
 function addActs(app) {
   const { state } = app;
+  app.hover = newHover();
+  app.practise = () => practise(app);
+  app.stopPractice = () => stopPractice(app);
+  app.endPractice = () => endPractice(app);
   app.moved = () => {
+    endHover(app);
     viewMoved(app);
     app.redraw();
   };
@@ -172,6 +179,10 @@ function listen(app) {
     help: () => showHelp(app),
     look: () => showLook(app),
     skip: async () => {
+      if (app.practice) {
+        await endPractice(app);
+        return;
+      }
       const reason = await askOne(TEXTS.skipTitle, TEXTS.skipReasons);
       if (reason) await leave(app, "skipped", reason);
     },
@@ -248,8 +259,9 @@ async function start() {
   listen(app);
   keepAlive(app);
   app.redraw(true);
-  await showStart(app);
+  const practises = await showStart(app);
   if (location.hash === "#overview") app.showOverview();
+  if (practises && (await practise(app))) return;
   // What an earlier page left goes first: the server must know it before it gives an image.
   await app.outbox.emptied();
   await loadNext(app);

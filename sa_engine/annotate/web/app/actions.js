@@ -5,6 +5,7 @@ import { sizeOf, undecided } from "../core/state.js";
 import { fit, pan, toCanvas, toImage, zoomAt } from "../canvas/view.js";
 import { endStroke, extendStroke, startStroke } from "../ui/tools.js";
 import { sharpen } from "./frames.js";
+import { toggleHover } from "./hover.js";
 import { leave, turnPage } from "./images.js";
 import * as masks from "./masks.js";
 import * as proposals from "./proposals.js";
@@ -180,6 +181,7 @@ export function makeActions(app, shows) {
       app.repaintAll();
     },
     look: () => shows.look(),
+    hover: onImage(() => toggleHover(app)),
     sharpen: onImage(() => sharpen(app, 0.98)),
     clean: onImage(() => masks.clean(app)),
     fill: onImage(() => masks.fillStroke(app)),

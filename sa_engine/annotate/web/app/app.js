@@ -1,7 +1,7 @@
 /** The page's one object: state, canvas, clock, outbox, and how they are told to move. */
 
 import { newClock, touched } from "../core/clock.js";
-import { newState, sizeOf, shownMasks, shownProposals } from "../core/state.js";
+import { mayPreview, newState, shownMasks, shownProposals } from "../core/state.js";
 import { newDrawing, draw } from "../canvas/draw.js";
 import { newView } from "../canvas/view.js";
 import { paintAll, paintRect } from "../canvas/layer.js";
@@ -20,6 +20,9 @@ export function newApp(canvas) {
     store: null,
     tab: "",
     busy: { seq: 0, flying: null, again: false },
+    hover: null,
+    practice: null,
+    loads: 0,
     listeners: [],
     marks: { drawn: 0, painted: 0 },
   };
@@ -31,6 +34,7 @@ export function newApp(canvas) {
     asked = true;
     requestAnimationFrame(() => {
       asked = false;
+      if (!mayPreview(app.state)) app.state.preview = null;
       draw(app.drawing, app.state, app.view);
       app.marks.drawn++;
       const told = app.panels;

@@ -3,10 +3,11 @@
 import { waited } from "../core/clock.js";
 import { changedBase, hasPrompt, promptKey, promptOf, withAnswer } from "../core/hand.js";
 import { answerRect, readAnswer } from "../core/pixels.js";
-import { answered, readyFrames, sizeOf } from "../core/state.js";
+import { answered, isPractice, pathOf, readyFrames, sizeOf } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { Away, Refused, request } from "../net/api.js";
 import { announce, hint, note, now } from "./app.js";
+import { answerTook, endHover } from "./hover.js";
 
 const AGAIN_MS = 300;
 
@@ -15,6 +16,7 @@ export function askModel(app) {
   const { state, busy } = app;
   const hand = state.hand;
   if (!hand || !hasPrompt(hand) || hand.answerFor === promptKey(hand)) return;
+  endHover(app);
   if (!state.session.has_model) {
     hint(app, TEXTS.noModel);
     return;
@@ -37,20 +39,23 @@ async function fly(app, hand) {
   const seq = ++busy.seq;
   const key = promptKey(hand);
   const began = now();
-  const { id } = state.image;
+  const { image } = state;
   try {
-    const response = await request("POST", `/api/images/${id}/predict`, {
+    const response = await request("POST", `${pathOf(state)}/predict`, {
       lease: state.lease,
-      body: promptOf(hand, seq, readyFrames(state)),
+      body: bodyOf(state, hand, seq),
     });
+    if (state.image !== image) return;
     if (response.status === 202) {
       hint(app, TEXTS.preparing);
       setTimeout(() => askModel(app), AGAIN_MS);
       return;
     }
     const answer = readAnswer(await response.arrayBuffer());
+    if (state.image !== image) return;
     hint(app, "");
     waited(app.clock, now() - began, now());
+    answerTook(app, 1000 * (now() - began));
     note(null);
     state.where = answer.frame[2] * answer.frame[3] < state.image.width * state.image.height;
     take(app, key, answer);
@@ -68,6 +73,14 @@ async function fly(app, hand) {
       throw error;
     }
   }
+}
+
+function bodyOf(state, hand, seq) {
+  const body = promptOf(hand, seq, readyFrames(state));
+  if (!isPractice(state) || !body.base) return body;
+  // The server has no masks of the practice picture.
+  const mask = state.masks.get(body.base.mask);
+  return { ...body, base: mask ? { rle: mask.rle } : null };
 }
 
 function take(app, key, answer) {

@@ -1,7 +1,7 @@
 /** Encoding the view: zoomed in, clicks are answered from an embedding of what is seen. */
 
 import { hasPrompt } from "../core/hand.js";
-import { sizeOf } from "../core/state.js";
+import { pathOf, sizeOf } from "../core/state.js";
 import { frameOf } from "../canvas/view.js";
 import { Away, ask } from "../net/api.js";
 import { askModel } from "./asking.js";
@@ -31,14 +31,14 @@ export async function sharpen(app, share = 0.6) {
   const frame = { name, rect, ready: false };
   state.frames.push(frame);
   if (state.frames.length > KEPT) state.frames.shift();
-  await wait(app, frame, state.image.id, state.lease);
+  await wait(app, frame, pathOf(state), state.lease);
 }
 
-async function wait(app, frame, image, lease) {
+async function wait(app, frame, path, lease) {
   const { state } = app;
   while (state.lease === lease && state.frames.includes(frame)) {
     try {
-      const said = await ask("PUT", `/api/images/${image}/frames`, {
+      const said = await ask("PUT", `${path}/frames`, {
         lease,
         body: { rect: frame.rect },
       });

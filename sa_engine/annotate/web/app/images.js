@@ -12,6 +12,7 @@ import { fit } from "../canvas/view.js";
 import { Away, Refused, ask, request } from "../net/api.js";
 import { hint, note, now, repaintAll } from "./app.js";
 import { askModel } from "./asking.js";
+import { endHover } from "./hover.js";
 import { finish, syncHand } from "./masks.js";
 import { nextProposal } from "./proposals.js";
 import { saveDraft } from "./sending.js";
@@ -27,6 +28,7 @@ export async function loadNext(app, after) {
 
 /** One image by its id. */
 export async function loadImage(app, id) {
+  app.stopPractice();
   await app.outbox.emptied();
   await giveBack(app);
   await load(app, () => ask("POST", `/api/images/${id}/open`, { body: { tab: app.tab } }));
@@ -34,10 +36,13 @@ export async function loadImage(app, id) {
 
 async function load(app, get) {
   const { state } = app;
+  app.stopPractice();
+  const turn = ++app.loads;
   note(TEXTS.waitNext);
   for (;;) {
     try {
       const given = await get();
+      if (turn !== app.loads) return;
       if (given) {
         await show(app, given);
         return;
@@ -64,6 +69,7 @@ async function load(app, get) {
 }
 
 function closeImage(app) {
+  endHover(app);
   closePicture(app.drawing.picture);
   Object.assign(app.drawing, { picture: null, layer: null, overlay: null });
   Object.assign(app.state, { image: null, lease: null, hand: null, proposals: [], existing: [] });
@@ -72,7 +78,7 @@ function closeImage(app) {
 }
 
 async function show(app, given) {
-  const { state, drawing, view } = app;
+  const { state } = app;
   closeImage(app);
   let picture;
   try {
@@ -82,16 +88,27 @@ async function show(app, given) {
     note(TEXTS.imageFailed(error.message));
     return;
   }
-  openImage(state, given);
+  if (app.practice) {
+    closePicture(picture);
+    return;
+  }
   state.session.counts = given.counts;
+  putUp(app, given, picture);
+  takeDraft(app, given.image.draft);
+  if (state.session.mode === "audit") nextProposal(app);
+  app.redraw(true);
+}
+
+/** Begin on an image whose picture is there; nothing of one before is closed. */
+export function putUp(app, given, picture) {
+  const { state, drawing, view } = app;
+  openImage(state, given);
   app.revisions = new Map(given.image.masks.map((mask) => [mask.id, mask.revision]));
   Object.assign(drawing, { picture, layer: newLayer(sizeOf(state)), overlay: null });
   fit(view, sizeOf(state));
-  takeDraft(app, given.image.draft);
   note(null);
   app.clock = newClock(now());
   repaintAll(app);
-  if (state.session.mode === "audit") nextProposal(app);
   app.onOpened();
   app.redraw(true);
 }
@@ -117,6 +134,10 @@ function takeDraft(app, draft) {
 export async function leave(app, said, reason) {
   const { state, outbox } = app;
   if (!state.image) return;
+  if (app.practice) {
+    await app.endPractice();
+    return;
+  }
   if (said === "done" && state.hand && !finish(app)) return;
   if (said === "done" && state.session.mode === "audit" && undecided(state).length) {
     hint(app, TEXTS.auditLeft(undecided(state).length));
@@ -134,6 +155,7 @@ export async function leave(app, said, reason) {
 
 /** The image that this annotator had before (-1) or after (1) the one at hand. */
 export async function turnPage(app, step) {
+  app.stopPractice();
   const every = app.history || [];
   const id = app.state.image ? app.state.image.id : null;
   const at = every.indexOf(id);
@@ -156,23 +178,23 @@ async function giveBack(app) {
 export function keepAlive(app) {
   const { state } = app;
   setInterval(async () => {
-    if (!state.image) return;
-    const { id } = state.image;
-    const lease = state.lease;
+    const { image, lease } = app.practice ? app.practice.state : state;
+    if (!image) return;
+    const { id } = image;
     try {
       const said = await ask("POST", `/api/images/${id}/lease`, { lease });
       state.session.counts = said.counts;
       if (said.model) state.session.model = said.model;
       app.redraw(true);
     } catch (error) {
-      if (error instanceof Refused && error.code === "lease-lost" && lease === state.lease) {
-        app.onLeaseLost();
-      }
+      if (!(error instanceof Refused) || error.code !== "lease-lost") return;
+      if (app.practice && lease === app.practice.state.lease) app.practice.lost = true;
+      else if (lease === state.lease) app.onLeaseLost();
     }
   }, RENEW_MS);
   let before = "null";
   app.sendDraft = (hand, keepalive = false) => {
-    if (!state.image) return;
+    if (!state.image || app.practice) return;
     const text = JSON.stringify(hand);
     const key = `${state.image.id} ${text}`;
     if (key === before) return;

@@ -2,7 +2,7 @@
 
 import { FINISHED, IN_HAND, css } from "../core/palette.js";
 import { sizeOf } from "../core/state.js";
-import { rasterHand, rasterMask } from "./raster.js";
+import { rasterHand, rasterMask, rasterPreview } from "./raster.js";
 import { toCanvas } from "./view.js";
 
 /** What is drawn with: the visible canvas, a scratch one, and the picture and layer of the image. */
@@ -35,6 +35,7 @@ export function draw(drawing, state, view) {
   if (!state.hide.all) {
     if (!state.hide.finished) drawScaled(drawing, drawing.layer.canvas, state, view);
     drawPointedAt(drawing, state, view);
+    if (state.preview) put(drawing, rasterPreview(state.preview, view, sizeOf(state)));
     drawHand(drawing, state, view);
   }
   drawPrompts(context, state, view);

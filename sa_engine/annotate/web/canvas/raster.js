@@ -61,6 +61,34 @@ export function rasterHand(hand, view, size, overlay, rgb, look) {
   return { image: colour(bits, x1 - x0, y1 - y0, rgb, look.opacity + 0.1, look.fill), x: x0, y: y0 };
 }
 
+/** What a click would give: a dotted outline, no fill; see `rasterHand`. */
+export function rasterPreview(hand, view, size) {
+  const rect = handRect(hand, size);
+  if (!rect) return null;
+  const [x0, y0, x1, y1] = onScreen(view, rect, size);
+  const width = x1 - x0;
+  const height = y1 - y0;
+  if (width <= 0 || height <= 0) return null;
+  const columns = under(x0, x1, view.x, view.scale, size[1]);
+  const rows = under(y0, y1, view.y, view.scale, size[0]);
+  const bits = sampleHand(hand, size, columns, rows, null);
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const dot = 4 * devicePixelRatio;
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (!bits[at]) continue;
+      const left = x > 0 ? bits[at - 1] : 1;
+      const right = x < width - 1 ? bits[at + 1] : 1;
+      const up = y > 0 ? bits[at - width] : 1;
+      const down = y < height - 1 ? bits[at + width] : 1;
+      if (left + right + up + down === 4) continue;
+      pixels[at] = ((x0 + x + y0 + y) / dot) & 1 ? 0xc0ffffff : 0xc0101010;
+    }
+  }
+  return { image, x: x0, y: y0 };
+}
+
 /** A finished mask on the screen; see `rasterHand`. */
 export function rasterMask(mask, view, size, rgb, opacity) {
   const [bx, by, bw, bh] = mask.box;

@@ -24,6 +24,7 @@ export function newState() {
     proposals: [],
     existing: [],
     hand: null,
+    preview: null,
     selected: null,
     hovered: null,
     proposal: null,
@@ -75,6 +76,16 @@ export function openImage(state, given) {
     cross: null,
     frames: [],
   });
+}
+
+const OF_IMAGE = ["lease", "image", "masks", "proposals", "existing", "hand", "selected", "hovered", "proposal"];
+const OF_WORK = ["past", "future", "cross", "where"];
+
+/** What belongs to the image at hand; `Object.assign` puts it back. */
+export function partOfImage(state) {
+  const part = Object.fromEntries([...OF_IMAGE, ...OF_WORK].map((key) => [key, state[key]]));
+  // Frames that are being encoded are asked for anew.
+  return { ...part, frames: state.frames.filter((frame) => frame.ready) };
 }
 
 /** Go a step: what it changes must be done already; this is for undoing it. */
@@ -142,6 +153,19 @@ export function undecided(state) {
   const said = verdicts(state);
   return state.proposals.filter((each) => said.get(each.id) === "undecided");
 }
+
+/** Whether a click would begin a mask by asking the model: then it can be previewed. */
+export function mayPreview({ session, screen, image, tool, hand, selected, proposal }) {
+  const isFree = !hand && selected === null && !(proposal !== null && session.mode === "audit");
+  return screen === "image" && image !== null && tool === "click" && isFree && session.has_model;
+}
+
+/** Whether the image at hand is the practice picture: the server keeps nothing of it. */
+export const isPractice = ({ image }) => image !== null && image.id === 0;
+
+/** Where the server is asked about the image at hand. */
+export const pathOf = (state) =>
+  isPractice(state) ? "/api/practice" : `/api/images/${state.image.id}`;
 
 /** The [height, width] of the image at hand. */
 export const sizeOf = (state) => [state.image.height, state.image.width];

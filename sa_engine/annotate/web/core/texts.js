@@ -34,6 +34,12 @@ export const TEXTS = {
   preparing: "Encoding the image; brush and eraser work meanwhile.",
   noModel: "There is no model: paint with the brush (B).",
   modelFailed: (why) => `The model cannot answer here (${why}): paint with the brush (B).`,
+  hoverOn: "Preview on: dots show what a click would give.",
+  hoverOff: "Preview off.",
+  hoverNoModel: "There is no model, so there is no preview: paint with the brush (B).",
+  hoverSlow: (milliseconds) => `Preview paused: answers take ${milliseconds} ms, not under 150.`,
+  hoverBack: "Answers are quick again: the preview is back.",
+  hoverState: ({ on, isSlow }) => `P preview${on ? (isSlow ? " (paused)" : " (on)") : ""}`,
   overTime: (seconds) =>
     `Over ${seconds} s. Finish it as it is (Enter) or drop it (Esc), then go on to the next image (D).`,
   same: (name) => `This looks like mask ${name} again.`,
@@ -73,6 +79,11 @@ export const TEXTS = {
   pressKey: "press a key",
   resetKeys: "Reset keys",
   startTitle: "Label objects",
+  practise: "Practice",
+  practiceOffer: "Practice is one picture with all the tools, where nothing is kept; ? leads there again.",
+  practice: (hasModel) =>
+    `Practice: nothing is kept. ${hasModel ? "Click" : "Press B and paint"} the ball, then press Enter.`,
+  notKept: "nothing is kept",
   rules: [
     "Label whatever you can name or describe: things (a cup, a person) and stuff (sky, grass).",
     "Begin with what is most prominent, then go on to smaller things.",
@@ -151,6 +162,7 @@ export const ACTION_TEXTS = {
   fainter: "fainter masks",
   stronger: "stronger masks",
   look: "brightness and contrast",
+  hover: "preview under the pointer, on or off",
   sharpen: "encode this view",
   clean: "remove crumbs, fill small holes",
   fill: "fill the outline of the last stroke",

@@ -18,25 +18,32 @@ const rulesOf = (app) =>
     ),
   );
 
-/** What to do, once per browser. Resolves when it is closed. */
-export function showStart(app, { always = false } = {}) {
-  if (!always && localStorage.getItem(SEEN)) return Promise.resolve();
+/** What to do, once per browser. Resolves when it is closed: whether to practise first. */
+export function showStart(app) {
+  if (localStorage.getItem(SEEN)) return Promise.resolve(false);
   const dialog = byId("start");
+  let practises = false;
   fill(
     dialog,
     make("h1", { id: "start-title" }, [TEXTS.startTitle]),
     rulesOf(app),
+    make("p", { className: "muted" }, [TEXTS.practiceOffer]),
     make("p", { className: "actions" }, [
+      button(TEXTS.practise, () => {
+        practises = true;
+        dialog.close();
+      }),
       button(TEXTS.begin, () => dialog.close(), "primary"),
     ]),
   );
   dialog.showModal();
+  dialog.querySelector(".primary").focus();
   return new Promise((resolve) => {
     dialog.addEventListener(
       "close",
       () => {
         localStorage.setItem(SEEN, "yes");
-        resolve();
+        resolve(practises);
       },
       { once: true },
     );
@@ -56,6 +63,7 @@ export function showHelp(app) {
       dialog,
       make("h1", { id: "help-title" }, [TEXTS.helpTitle]),
       rulesOf(app),
+      app.practice ? null : make("p", {}, [practiseFrom(app, dialog)]),
       make("label", { className: "check" }, [single, ` ${TEXTS.singleKeys}`]),
       make("div", { className: "keytable" }, Object.keys(DEFAULT_KEYS).map((action) => keyRow(app, action, redraw))),
       make("p", { className: "actions" }, [
@@ -70,6 +78,12 @@ export function showHelp(app) {
   redraw();
   dialog.showModal();
 }
+
+const practiseFrom = (app, dialog) =>
+  button(TEXTS.practise, () => {
+    dialog.close();
+    app.practise();
+  });
 
 function keyRow(app, action, redraw) {
   const keys = app.keys.keys[action].map((key) => make("kbd", {}, [keyLabel(key)]));

@@ -43,6 +43,7 @@ export const DEFAULT_KEYS = {
   fainter: [","],
   stronger: ["."],
   look: ["i"],
+  hover: ["p"],
   sharpen: ["z"],
   clean: ["k"],
   fill: ["Shift+B"],
@@ -121,11 +122,12 @@ export function listenToKeys(app, actions, released) {
 }
 
 /** The keys that matter now. */
-export function keysNow(state) {
+export function keysNow(state, hover) {
   if (state.hand) return TEXTS.keysShort.hand;
   if (state.selected) return TEXTS.keysShort.selected;
   if (state.proposal !== null) {
     return state.session.mode === "audit" ? TEXTS.keysShort.audit : TEXTS.keysShort.proposal;
   }
-  return TEXTS.keysShort.idle;
+  if (!state.session.has_model) return TEXTS.keysShort.idle;
+  return `${TEXTS.keysShort.idle}   ${TEXTS.hoverState(hover)}`;
 }

@@ -1,7 +1,7 @@
 /** What stands around the canvas. Reads the state, and calls actions. */
 
 import { FINISHED, IN_HAND, css } from "../core/palette.js";
-import { undecided, verdicts } from "../core/state.js";
+import { isPractice, undecided, verdicts } from "../core/state.js";
 import { TEXTS } from "../core/texts.js";
 import { chooseCandidate, remove, secondsInHand, takeInHand } from "../app/masks.js";
 import { decide } from "../app/proposals.js";
@@ -58,6 +58,7 @@ export function showPanels(app) {
   byId("who").textContent = session ? session.annotator : "";
   byId("model").textContent = modelText(state);
   byId("done").disabled = !image;
+  byId("done").textContent = app.practice ? doneText(app.practice.state) : TEXTS.done;
   for (const button of byId("tools").querySelectorAll(".tool")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === state.tool));
   }
@@ -66,16 +67,18 @@ export function showPanels(app) {
     size.value = String(Math.round((100 * Math.log(state.brush)) / Math.log(400)));
   }
   byId("brush-shown").textContent = `${Math.round(state.brush)} px`;
-  byId("keys").textContent = image ? keysNow(state) : "";
+  byId("keys").textContent = image ? keysNow(state, app.hover) : "";
   showMasks(app);
   showProposals(app);
   showCandidates(app);
 }
 
+const doneText = ({ image }) => (image ? TEXTS.back : TEXTS.begin);
+
 /** Of an audit: which of the image's masks is in question. */
 function placeText(state) {
   const { image, session, proposals } = state;
-  if (!image || !session) return "";
+  if (!image || !session || isPractice(state)) return "";
   const { total, open } = session.counts;
   const place = TEXTS.placeOf(image.place, total, total - open);
   if (session.mode !== "audit" || !proposals.length) return place;
@@ -290,6 +293,7 @@ export function showLight(app, saved, pending) {
   light.dataset.state = saved;
   light.textContent = {
     saved: TEXTS.saved,
+    practice: TEXTS.notKept,
     saving: TEXTS.saving,
     away: TEXTS.away(pending),
     disk: TEXTS.disk(pending),

@@ -6,6 +6,7 @@ import { TEXTS } from "../core/texts.js";
 import { newOverlay, paintLive } from "../canvas/overlay.js";
 import { pan, toImage, zoomAt } from "../canvas/view.js";
 import { announce, hint } from "../app/app.js";
+import { endHover, hoverAt } from "../app/hover.js";
 import { addStroke, click, drawBox, maskAt, syncHand } from "../app/masks.js";
 import { newHand } from "../core/hand.js";
 import { uuid } from "../core/ids.js";
@@ -132,6 +133,7 @@ export function listenToPointers(app, canvas) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.focus({ preventScroll: true });
     app.touch();
+    endHover(app);
     if (!state.image || state.screen !== "image") return;
     if (event.pointerType === "pen") penSeen = true;
     pointers.set(event.pointerId, at(event));
@@ -153,6 +155,7 @@ export function listenToPointers(app, canvas) {
       state.pointer = point;
       state.cross = null;
       if (state.tool === "brush" || state.tool === "eraser") app.redraw();
+      if (!event.buttons) hoverAt(app, ...toImage(view, ...point));
     }
     if (!before || !act) return;
     app.touch();
@@ -185,6 +188,7 @@ export function listenToPointers(app, canvas) {
   canvas.addEventListener("pointercancel", lift);
   canvas.addEventListener("pointerleave", () => {
     state.pointer = null;
+    endHover(app);
     app.redraw();
   });
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
