@@ -50,6 +50,18 @@ class People:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InBrowser:
+    """Proposals are corrected with `sa-engine annotate`; the loop waits for the answers.
+
+    work: the folder of people's answers, of this set alone. take: how many answered images are
+        enough; None for all, those that people skipped among them.
+    """
+
+    work: Path
+    take: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
     """Proposals are corrected by masks that people drew before and that were held back.
 
@@ -86,7 +98,7 @@ class Gather:
     data: Path | None = None
     model: str = PROMOTED
     existing: str | None = None
-    by: People | Simulated | None = None
+    by: People | InBrowser | Simulated | None = None
     preset: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None

@@ -14,8 +14,10 @@ from sa_engine.pipelines.loop.annotator import write_answers
 from sa_engine.pipelines.loop.bench import Bench
 from sa_engine.pipelines.loop.config import (
     Gather,
+    InBrowser,
     Kind,
     People,
+    Simulated,
 )
 from sa_engine.pipelines.loop.parts import (
     GatheredSet,
@@ -25,7 +27,7 @@ from sa_engine.pipelines.loop.parts import (
     gathered_set,
     set_result,
 )
-from sa_engine.pipelines.loop.people import Browsers
+from sa_engine.pipelines.loop.people import Browsers, corrected_set, said_of_proposals
 from sa_engine.pipelines.loop.steps import (
     Clock,
     Step,
@@ -72,7 +74,11 @@ class SetMaker:
                 proposed = self._semi(part, label, detector, existing)
                 if part.by is None:
                     return proposed
-                return self._corrected(part, label, proposed)
+                if isinstance(part.by, InBrowser):
+                    return self._people.correct(
+                        part.name, part.by, label=label, proposed=proposed, model=detector.model
+                    )
+                return self._corrected(part, part.by, label, proposed)
 
     def _dataset(self, part: Gather) -> GatheredSet:
         assert part.data is not None
@@ -178,9 +184,10 @@ class SetMaker:
         made = gathered_set(part.name, [step])
         return replace(made, model=detector.model.sha256, detector=detector.sha256)
 
-    def _corrected(self, part: Gather, label: str, proposed: GatheredSet) -> GatheredSet:
+    def _corrected(
+        self, part: Gather, by: People | Simulated, label: str, proposed: GatheredSet
+    ) -> GatheredSet:
         """The proposals after a person, or what stands for one, has looked at them."""
-        by = part.by
         inputs: dict[str, Any] = {"name": part.name, "proposals": proposed.digest}
         steps = list(proposed.steps)
         if isinstance(by, People):
@@ -193,7 +200,7 @@ class SetMaker:
                     "and run the same command again"
                 )
             inputs |= {"corrected": tree_digest(by.file), "tool": by.tool.value}
-        elif by is not None:
+        else:
             held_back = content_digest(Dataset(by.masks))
             inputs |= {"held-back": held_back, "accept-iou": by.accept_iou}
 
@@ -208,7 +215,6 @@ class SetMaker:
                     proposals=proposed.path,
                 )
             else:
-                assert by is not None
                 answers = folder / "answers.json"
                 write_answers(proposed.path, by.masks, answers, accept_iou=by.accept_iou)
                 run = ImportRun(
@@ -220,21 +226,10 @@ class SetMaker:
                 )
             summary = run_import(run, progress=self._bench.progress(clock))
             result = set_result(folder, part.name, summary.run)
-            said = dict((summary.report or {})["proposals"])
-            del said["by_image"]
-            return {**result, "proposals": said}
+            return {**result, "proposals": said_of_proposals(summary)}
 
         step = self._bench.step("correct", inputs, work, f"{label}, corrected")
-        made = gathered_set(part.name, [step])
-        return replace(
-            made,
-            model=proposed.model,
-            detector=proposed.detector,
-            proposals=step.result["proposals"],
-            mask_seconds=step.result["proposals"]["seconds_per_mask"],
-            seconds=made.seconds + proposed.seconds,
-            steps=(*steps, step.id),
-        )
+        return corrected_set(part.name, step, proposed, steps)
 
     def _export(self, part: Gather, by: People, proposed: GatheredSet, label: str) -> Step:
         """The proposals as a folder for people's tool."""

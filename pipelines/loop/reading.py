@@ -20,6 +20,7 @@ from sa_engine.pipelines.loop.config import (
     DetectorPlan,
     Gather,
     HeldOut,
+    InBrowser,
     Kind,
     LoopConfig,
     People,
@@ -159,13 +160,15 @@ def _gather(table: Table, kinds: tuple[Kind, ...]) -> Gather:
     return Gather(name=name, kind=kind, **known)
 
 
-def _corrected(table: Table) -> People | Simulated:
-    by = table.choice("by", ("people", "masks"))
+def _corrected(table: Table) -> People | InBrowser | Simulated:
+    by = table.choice("by", ("people", "browser", "masks"))
+    found: People | InBrowser | Simulated
     if by == "people":
         tool = OutFormat(table.choice("tool", [tool.value for tool in TOOLS]))
-        found: People | Simulated = People(
-            tool=tool, file=_needed(table, "file", table.new_path("file"))
-        )
+        found = People(tool=tool, file=_needed(table, "file", table.new_path("file")))
+    elif by == "browser":
+        work = _needed(table, "work", table.new_path("work"))
+        found = InBrowser(work=work, take=table.integer("take", least=1))
     else:
         least = 1e-6
         found = Simulated(

@@ -47,6 +47,35 @@ def next_slice(events: Sequence[JournalEvent], *, first: int, take: int) -> Slic
     return Slice(first, last, tuple(sorted(done, key=lambda each: done[each])))
 
 
+def whole_slice(events: Sequence[JournalEvent], *, total: int) -> tuple[Slice, int]:
+    """All images that are done by the time that each of `total` is done, skipped or unreadable.
+
+    And how many of them are answered; fewer than `total` if some are open still. What comes after
+    the last answer changes nothing.
+    """
+    answers = PeopleAnswers()
+    answered: set[int] = set()
+    last = 0
+    for event in events:
+        answers.add(event)
+        image_id = event.get("image")
+        if image_id is None:
+            continue
+        last = int(event["n"])
+        if answers.images[image_id].state is ImageState.OPEN:
+            answered.discard(image_id)
+        else:
+            answered.add(image_id)
+        if len(answered) == total:
+            break
+    done = {i: answers.images[i].answered or 0 for i in answered if _is_done(answers, i)}
+    return Slice(0, last, tuple(sorted(done, key=lambda each: done[each]))), len(answered)
+
+
+def _is_done(answers: PeopleAnswers, image_id: int) -> bool:
+    return answers.images[image_id].state is ImageState.DONE
+
+
 def copy_slice(work: Path, part: Slice, events: Sequence[JournalEvent], target: Path) -> None:
     """Make a WORK of a slice's images: their events up to its end, and nothing of others."""
     (target / JOURNAL).mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,16 @@ import pytest
 from sa_engine.annotate.keeping.event_log import EventLog
 from sa_engine.annotate.keeping.slices import next_slice
 from sa_engine.dataset.reader import Dataset
+from sa_engine.dataset.records import ImageRecord
 from sa_engine.errors import UsageError
 from sa_engine.formats.work.log import read_journal
+from sa_engine.formats.work.settings import read_settings
 from sa_engine.masks.rle import encode
 from sa_engine.pipelines.loop.reading import read_loop
 from sa_engine.pipelines.loop.rounds import run_loop
 from sa_engine.pipelines.loop.state import LoopProgress, LoopState
 from tests.cli.conftest import command_line, environment
+from tests.support.loop_sets import CONFIG as LOOP
 from tests.support.loop_sets import write_inputs
 from tests.support.served import write_photos
 
@@ -55,9 +58,15 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def answer(work: Path, *images: int, masks: int = 1, state: str = "done") -> None:
+def answer(
+    work: Path,
+    *images: int,
+    masks: int = 1,
+    state: str = "done",
+    size_hw: tuple[int, int] = SIZE,
+) -> None:
     """Somebody answers images."""
-    mask = np.zeros(SIZE, bool)
+    mask = np.zeros(size_hw, bool)
     mask[4:12, 6:20] = True
     with EventLog.resume(work) as log:
         for image in images:
@@ -155,3 +164,55 @@ def test_the_command_stays_while_people_are_at_work(config: Path) -> None:
         said = running.stdout.read()
     assert running.returncode == 0
     assert "shows the curves" in said
+
+
+def correct(work: Path, seen: ImageRecord, kept: list[int], rejected: list[int]) -> None:
+    """Somebody looks at an image's proposals and draws one mask more."""
+    with EventLog.resume(work) as log:
+        who = {"by": "anna", "image": seen.image_id}
+        for verdict, ids in (("kept", kept), ("rejected", rejected)):
+            for proposal in ids:
+                said = {"proposal": proposal, "verdict": verdict, "id": str(uuid.uuid4())}
+                log.append({**who, "kind": "verdict", **said}).result()
+    answer(work, seen.image_id, size_hw=(seen.height, seen.width))
+
+
+def test_proposals_are_corrected_in_a_browser(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    path = tmp_path / "loop.toml"
+    by_masks = 'by = "masks"\nmasks = "more"\naccept_iou = 0.01'
+    assert by_masks in LOOP
+    path.write_text(LOOP.replace(by_masks, 'by = "browser"\nwork = "work/stage2"'))
+    work = tmp_path / "work" / "stage2"
+    waiting = run_loop(read_loop(path)).waiting
+    assert waiting is not None
+    settings = read_settings(work)
+    assert settings.proposals is not None
+    proposals = Dataset(settings.proposals[0])
+    images = [record for record in proposals.images() if record.annotations]
+    assert f"stage2: gather proposed: 0 of {len(proposals)} images are answered" in waiting
+    assert f"sa-engine annotate --work {work}" in waiting
+
+    seen = images[0]
+    ids = [seen.mask_id(place) for place in range(len(seen.annotations))]
+    correct(work, seen, ids[:1], ids[1:])
+    assert f"1 of {len(proposals)} images" in (run_loop(read_loop(path)).waiting or "")
+    for record in proposals.images():
+        if record.image_id != seen.image_id:
+            answer(work, record.image_id, masks=0, state="skipped")
+    done = run_loop(read_loop(path))
+    assert done.waiting is None
+    made = done.rounds[1].sets[0]
+    assert made.masks == {"semi-automatic": 2}
+    assert made.proposals is not None
+    figures = [made.proposals[name] for name in ("kept", "deleted", "added")]
+    assert figures == [1, len(ids) - 1, 1]
+    assert made.model is not None
+
+    # What people say later is nothing to a set that is made.
+    answer(work, seen.image_id, masks=2)
+    assert run_loop(read_loop(path)).rounds[1].sets[0].digest == made.digest
+
+    path.write_text(path.read_text().replace("max_boxes = 20", "max_boxes = 1"))
+    with pytest.raises(UsageError, match="holds answers to other proposals"):
+        run_loop(read_loop(path))
