@@ -116,7 +116,7 @@ def test_a_reference_is_of_this_version(tmp_path: Path, script: str, page: str) 
 
 @pytest.mark.parametrize("url", [None, "https://example.org/sa-engine/blob/v1"])
 def test_readme_for_a_package_index_leads_nowhere_beside_it(url: str | None) -> None:
-    words = [sys.executable, ROOT / "docs" / "package_readme.py", *([url] if url else [])]
+    words = [sys.executable, str(ROOT / "docs" / "package_readme.py"), *([url] if url else [])]
     made = subprocess.run(
         words, capture_output=True, text=True, check=True, encoding="utf-8"
     ).stdout
