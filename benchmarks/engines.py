@@ -426,7 +426,7 @@ def ray_overhead(_scene: Scene, _wanted: int, _draw: random.Random) -> dict[str,
         options = [
             *("--images", str(folder / "pictures"), "--device", "cpu", "--precision", "fp32"),
             *("--checkpoint", str(folder / "model.safetensors"), "--images-per-shard", "10"),
-            *("--points-per-side", "16", "--workers", str(workers), "--json"),
+            *("--points-per-side", "12", "--workers", str(workers), "--json"),
         ]
         where = ("--executor", "ray", "--ray-address", cluster.address)
         turns: list[dict[str, Any]] = []
