@@ -81,7 +81,7 @@ PARTS = (
         parameters=AT_1024,
     ),
     Part(
-        name="shipped-default",
+        name="lite2-default",
         title="lite2 as shipped, 512 px, default grid",
         does="side_by_side",
         minutes=5,
@@ -90,7 +90,7 @@ PARTS = (
         engines=(OURS, REFERENCE),
     ),
     Part(
-        name="shipped-sa-1b",
+        name="lite2-sa-1b",
         title="lite2 as shipped, 512 px, sa-1b preset",
         does="side_by_side",
         minutes=8,
