@@ -318,7 +318,7 @@ def _connect(ray: Any, address: str | None) -> None:
         first = next(iter(str(error).splitlines()), "")
         raise SaEngineError(
             f"no Ray cluster can be joined ({address}): {first} Start one with `ray start --head`, "
-            "or name it with --ray-address"
+            "name it with --ray-address, or, if it asks for a token, set its RAY_AUTH_TOKEN here"
         ) from error
 
 

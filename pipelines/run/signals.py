@@ -22,6 +22,10 @@ STOPPING = tuple(
 )
 
 
+_interrupted = threading.Event()
+"""Whether `interrupt_on_signals` has raised an interrupt, which other code may have swallowed."""
+
+
 class StopRequest:
     """Whether somebody asked the run to stop. Callable, so that it can be passed as a question."""
 
@@ -53,6 +57,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     Outside the main thread signals cannot be handled: the request is then only asked for in code.
     """
     request = StopRequest()
+    if _interrupted.is_set():
+        # The program is still running: a package that was being imported has swallowed it.
+        request.ask()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -93,6 +100,7 @@ def interrupt_on_signals() -> None:
     For the first moments of a program, and for whatever it does outside `stop_on_signals`.
     """
     if threading.current_thread() is threading.main_thread():
+        _interrupted.clear()
         for number in _handled():
             signal.signal(number, _interrupt)
 
@@ -109,6 +117,7 @@ def exit_undisturbed(status: int) -> NoReturn:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
 
 

@@ -98,6 +98,26 @@ except KeyboardInterrupt:
     assert ended.returncode == 130
 
 
+def test_a_signal_that_is_swallowed_still_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("""
+import signal
+import sys
+from sa_engine.pipelines.run.signals import interrupt_on_signals, stop_on_signals
+
+interrupt_on_signals()
+with stop_on_signals() as stop:
+    assert not stop()
+try:
+    signal.raise_signal(signal.SIGHUP)  # as in a package that expects no such thing of an import
+except BaseException:
+    pass
+with stop_on_signals() as stop:
+    sys.exit(7 if stop() else 0)
+""")
+    ended = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, check=False)
+    assert ended.returncode == 7
+
+
 def test_what_was_stopped_goes_on(
     tmp_path: Path, photographs: Path, small_model: Path, sa_engine: Run
 ) -> None:
