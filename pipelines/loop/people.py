@@ -64,12 +64,18 @@ class Browsers:
                 f"{label}: {by.work} holds answers to other proposals than those of this round "
                 "(its model, its detector or its images were changed): give it another work"
             )
+        total = len(FrozenInputs(open_folder(work)))
+        wanted = by.take or total
+        if wanted > total:
+            raise UsageError(
+                f"{label}: take is {wanted}, and there are {total} images with proposals: "
+                "take that many, or leave it out"
+            )
         events = list(read_journal(work).believed())
         if by.take is None:
-            wanted = len(FrozenInputs(open_folder(work)))
-            slice_, answered = whole_slice(events, total=wanted)
+            slice_, answered = whole_slice(events, total=total)
         else:
-            wanted, slice_ = by.take, next_slice(events, first=0, take=by.take)
+            slice_ = next_slice(events, first=0, take=by.take)
             answered = len(slice_.images)
         if answered < wanted:
             raise _waiting(label, answered, wanted, by.work)

@@ -209,6 +209,11 @@ def test_proposals_are_corrected_in_a_browser(tmp_path: Path) -> None:
     assert figures == [1, len(ids) - 1, 1]
     assert made.model is not None
 
+    path.write_text(path.read_text().replace('work/stage2"', 'work/stage2"\ntake = 99'))
+    with pytest.raises(UsageError, match=f"take is 99, and there are {len(proposals)} images"):
+        run_loop(read_loop(path))
+    path.write_text(path.read_text().replace("\ntake = 99", ""))
+
     # What people say later is nothing to a set that is made.
     answer(work, seen.image_id, masks=2)
     assert run_loop(read_loop(path)).rounds[1].sets[0].digest == made.digest
